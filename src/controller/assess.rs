@@ -1,0 +1,141 @@
+//! A pod as the API server shows it → what there is to do about it.
+
+use super::pod_view::{ContainerStatus, PodView};
+use crate::domain::{
+    intent::{self, Annotations},
+    verdict::Verdict,
+};
+
+/// Runtimes that put a kernel of their own between daemon and node: what `/proc` says in
+/// there does not hold for the node's memory.
+const SANDBOXED_RUNTIMES: [&str; 3] = ["gvisor", "runsc", "kata"];
+
+/// One container that runs and is to be checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) container: String,
+    /// `containerd://…`: another one after each restart.
+    pub(super) id: String,
+}
+
+/// What there is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Assessment {
+    /// Opted out, but marked by us: the marks must go.
+    Clean,
+    /// Nothing can be checked now; this is what is said until something changes.
+    Settled(Verdict),
+    /// All chosen containers run: check them.
+    Check(Vec<Target>),
+}
+
+/// Assesses a pod of interest.
+pub(super) fn assess(pod: &PodView) -> Assessment {
+    const NONE: &Annotations = &Annotations::new();
+    let annotations = pod.metadata.annotations.as_ref().unwrap_or(NONE);
+    let sidecars = pod.spec.init_containers.iter().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let known: Vec<&str> = pod.spec.containers.iter().chain(sidecars).map(|c| c.name.as_str()).collect();
+    let chosen = match intent::parse(annotations) {
+        Ok(None) => return Assessment::Clean,
+        Ok(Some(intent)) => intent.targets(annotations, &known),
+        Err(error) => Err(error),
+    };
+    if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return Assessment::Settled(Verdict::terminated());
+    }
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        Err(error) => return Assessment::Settled(Verdict::unknown(error.to_string())),
+    };
+    if let Some(class) = pod.spec.runtime_class_name.as_deref().filter(|class| is_sandboxed(class)) {
+        return Assessment::Settled(Verdict::unknown(format!(
+            "the pod's runtime class {class} has a kernel of its own, so that a lock inside says nothing of the node's memory; run swap devices with the default runtime"
+        )));
+    }
+    let mut targets = Vec::with_capacity(chosen.len());
+    for name in chosen {
+        match running(pod, name) {
+            Ok(id) => targets.push(Target { container: name.to_owned(), id }),
+            Err(why) => {
+                return Assessment::Settled(Verdict::pending(format!("container {name} is not running ({why})")));
+            }
+        }
+    }
+    Assessment::Check(targets)
+}
+
+fn running(pod: &PodView, name: &str) -> Result<String, String> {
+    let statuses = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
+    let status = statuses.into_iter().find(|s| s.name == name).ok_or("not started yet")?;
+    match (&status.state.running, &status.container_id) {
+        (Some(_), Some(id)) => Ok(id.clone()),
+        _ => Err(why_not(status)),
+    }
+}
+
+fn why_not(status: &ContainerStatus) -> String {
+    let state = &status.state;
+    let reason = state.waiting.as_ref().or(state.terminated.as_ref()).and_then(|why| why.reason.clone());
+    reason.unwrap_or_else(|| "not started yet".to_owned())
+}
+
+fn is_sandboxed(class: &str) -> bool {
+    SANDBOXED_RUNTIMES.iter().any(|name| class.to_ascii_lowercase().contains(name))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::verdict::{Reason, State};
+
+    /// A running, opted-in pod with the JSON merged over it.
+    pub(in crate::controller) fn pod(change: &Value) -> PodView {
+        let mut raw = json!({
+            "metadata": { "name": "p", "namespace": "n", "uid": "u-1", "resourceVersion": "7", "annotations": { "memlock.dev/swap-device": "true" } },
+            "spec": { "containers": [{ "name": "c" }, { "name": "d" }] },
+            "status": { "phase": "Running", "containerStatuses": [
+                { "name": "c", "containerID": "containerd://c1", "state": { "running": {} } },
+                { "name": "d", "state": { "waiting": { "reason": "CrashLoopBackOff" } } },
+            ] },
+        });
+        json_patch::merge(&mut raw, change);
+        serde_json::from_value(raw).unwrap()
+    }
+
+    fn choose(names: &str) -> Value {
+        json!({ "metadata": { "annotations": { "memlock.dev/containers": names } } })
+    }
+
+    #[test]
+    fn the_chosen_containers_are_checked() {
+        let expected = Target { container: "c".into(), id: "containerd://c1".into() };
+        assert_eq!(assess(&pod(&json!({}))), Assessment::Check(vec![expected]));
+    }
+
+    #[rstest]
+    #[case::one_waits(choose("c,d"), State::Pending, Reason::Pending, "d is not running (CrashLoopBackOff)")]
+    #[case::unknown_container(choose("x"), State::Unknown, Reason::CannotCheck, "it has c, d")]
+    #[case::no_status_yet(json!({ "status": null }), State::Pending, Reason::Pending, "not started yet")]
+    #[case::finished(json!({ "status": { "phase": "Succeeded" } }), State::Unknown, Reason::Terminated, "finished")]
+    #[case::sandboxed(json!({ "spec": { "runtimeClassName": "kata-qemu" } }), State::Unknown, Reason::CannotCheck, "kata-qemu")]
+    #[case::bad_value(json!({ "metadata": { "annotations": { "memlock.dev/swap-device": "on" } } }), State::Unknown, Reason::CannotCheck, "allowed are")]
+    fn what_cannot_be_checked_says_why(
+        #[case] change: Value,
+        #[case] state: State,
+        #[case] reason: Reason,
+        #[case] says: &str,
+    ) {
+        let Assessment::Settled(verdict) = assess(&pod(&change)) else { panic!("nothing to check here") };
+        assert_eq!((verdict.state, verdict.reason), (state, reason));
+        assert!(verdict.message.contains(says), "{}", verdict.message);
+    }
+
+    #[test]
+    fn opted_out_means_clean() {
+        let out = pod(&json!({ "metadata": { "annotations": { "memlock.dev/swap-device": "false" } } }));
+        assert_eq!(assess(&out), Assessment::Clean);
+    }
+}

@@ -1,0 +1,114 @@
+//! One look into each chosen container: exec → facts → verdict.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::Client;
+use tokio::sync::Semaphore;
+
+use super::{assess::Target, pod_view::PodKey};
+use crate::{
+    domain::{
+        probe::{CAT, MAX_OUTPUT, parse},
+        verdict::{Verdict, judge, worst},
+    },
+    platform::exec::{Command, ExecError, exec},
+};
+
+/// For one exec, from the request to the last byte.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Execs at the same time, over all pods.
+const CONCURRENT: usize = 32;
+
+/// Looks into containers, a bounded number at a time.
+#[derive(Clone)]
+pub(super) struct Checker {
+    client: Client,
+    slots: Arc<Semaphore>,
+}
+
+/// What a check of one pod gave.
+#[derive(Debug, Clone)]
+pub(super) struct Checked {
+    /// The pod's verdict: the worst of its containers'.
+    pub(super) verdict: Verdict,
+    /// And theirs, in the author's order.
+    pub(super) containers: Vec<(String, Verdict)>,
+    /// A process of ours may still hang in the container: no further exec for a while.
+    pub(super) timed_out: bool,
+}
+
+impl Checker {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, slots: Arc::new(Semaphore::new(CONCURRENT)) }
+    }
+
+    /// Checks the containers one after another: never two execs in one pod.
+    pub(super) async fn check(&self, key: &PodKey, targets: &[Target]) -> Checked {
+        let mut containers = Vec::with_capacity(targets.len());
+        let mut timed_out = false;
+        for target in targets {
+            let result = self.look(key, &target.container).await;
+            timed_out |= matches!(result, Err(ExecError::Deadline(_)));
+            let verdict = match result {
+                Ok(verdict) => verdict,
+                Err(error) => Verdict::unknown(cannot_look(&error)),
+            };
+            containers.push((target.container.clone(), verdict));
+        }
+        Checked { verdict: worst(&containers), containers, timed_out }
+    }
+
+    async fn look(&self, key: &PodKey, container: &str) -> Result<Verdict, ExecError> {
+        let Ok(_slot) = self.slots.acquire().await else { return Err(ExecError::Broken) };
+        let command = Command {
+            namespace: &key.namespace,
+            pod: &key.name,
+            container,
+            argv: &CAT,
+            deadline: DEADLINE,
+            max_output: MAX_OUTPUT,
+        };
+        let output = exec(&self.client, command).await?;
+        Ok(match parse(&output.stdout) {
+            Ok(facts) => judge(&facts),
+            Err(error) => {
+                let said = output
+                    .stderr
+                    .lines()
+                    .next()
+                    .map(|line| format!("; it said: {}", printable(line)))
+                    .unwrap_or_default();
+                Verdict::unknown(format!(
+                    "the check could not read the daemon ({error}, exit code {}{said})",
+                    output.code
+                ))
+            }
+        })
+    }
+}
+
+fn cannot_look(error: &ExecError) -> String {
+    let remedy = match error {
+        ExecError::NotStarted(_) => "add the program cat to the image",
+        ExecError::Deadline(_) => "see whether the container is frozen or the node is out of memory",
+        ExecError::Api(_) => "see whether the controller may create pods/exec and reach the kubelet",
+        ExecError::TooMuchOutput(_) | ExecError::Broken | ExecError::Io(_) => "it is tried again",
+    };
+    format!("the check could not run: {}; {remedy}", printable(&error.to_string()))
+}
+
+/// The text comes from somebody else's container: one line, no control characters, short.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_container_says_stays_one_short_line() {
+        assert_eq!(printable("a\nb\u{1b}[31m"), "a b [31m");
+        assert_eq!(printable(&"x".repeat(1000)).len(), 200);
+    }
+}

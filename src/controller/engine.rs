@@ -1,0 +1,172 @@
+//! Runs the schedule: starts its steps as tasks and takes their ends back to it.
+
+use std::{pin::pin, time::Duration};
+
+use anyhow::{Result, bail};
+use futures::{Stream, StreamExt};
+use jiff::Timestamp;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::Value;
+use tokio::{task::JoinSet, time::Instant};
+use tracing::{debug, info, warn};
+
+use super::{
+    assess::Target,
+    check::{Checked, Checker},
+    events::Events,
+    pod_view::{PodKey, PodView},
+    report::{Report, clean_patch},
+    schedule::{Schedule, Step, Written},
+    watch::Change,
+};
+use crate::{
+    domain::{names::STATUS_MANAGER, verdict::State},
+    platform::{
+        client::{CALL_DEADLINE, CallError, within},
+        runtime::{Readiness, Shutdown},
+    },
+};
+
+/// What the steps need.
+#[derive(Clone)]
+pub(super) struct Engine {
+    client: Client,
+    checker: Checker,
+    events: Events,
+}
+
+/// How a step ended.
+enum Done {
+    Checked { key: PodKey, uid: String, targets: Vec<Target>, checked: Checked },
+    Written { key: PodKey, uid: String, report: Option<Report>, outcome: Written },
+}
+
+impl Engine {
+    pub(super) fn new(client: Client, events: Events) -> Self {
+        Self { checker: Checker::new(client.clone()), events, client }
+    }
+
+    /// Follows the changes until shutdown is requested, then lets no step run on.
+    pub(super) async fn run(
+        self,
+        changes: impl Stream<Item = Change>,
+        interval: Duration,
+        readiness: Readiness,
+        shutdown: Shutdown,
+    ) -> Result<()> {
+        let mut changes = pin!(changes);
+        let mut schedule = Schedule::new(interval);
+        let mut tasks: JoinSet<Done> = JoinSet::new();
+        loop {
+            let now = Instant::now();
+            for step in schedule.steps(now) {
+                let engine = self.clone();
+                tasks.spawn(async move { engine.perform(step).await });
+            }
+            let due = schedule.next_due();
+            tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                change = changes.next() => match change {
+                    Some(change) => {
+                        if matches!(change, Change::Listed(_)) {
+                            readiness.open("pods");
+                        }
+                        schedule.observe(change, Instant::now());
+                    }
+                    None => bail!("the watch of pods ended"),
+                },
+                Some(done) = tasks.join_next() => match done? {
+                    Done::Checked { key, uid, targets, checked } => schedule.checked(&key, &uid, &targets, checked, Instant::now()),
+                    Done::Written { key, uid, report, outcome } => schedule.written(&key, &uid, report, outcome, Instant::now()),
+                },
+                () = sleep_until(due) => {}
+            }
+        }
+    }
+
+    async fn perform(self, step: Step) -> Done {
+        match step {
+            Step::Check { key, uid, targets } => {
+                let checked = self.checker.check(&key, &targets).await;
+                debug!(namespace = key.namespace, pod = key.name, state = checked.verdict.state.label(), "checked");
+                Done::Checked { key, uid, targets, checked }
+            }
+            Step::Write { key, pod, report, previous } => {
+                let outcome = self.patch(&key, &report.patch(&pod, Timestamp::now())).await;
+                if outcome == Written::Done {
+                    self.announce(&key, &pod, &report, previous).await;
+                }
+                Done::Written { uid: pod.uid().to_owned(), key, report: Some(report), outcome }
+            }
+            Step::Clean { key, pod } => {
+                let outcome =
+                    if pod.carries_our_marks() { self.patch(&key, &clean_patch(&pod)).await } else { Written::Done };
+                if outcome == Written::Done {
+                    info!(namespace = key.namespace, pod = key.name, "opted out: our marks were taken off");
+                }
+                Done::Written { uid: pod.uid().to_owned(), key, report: None, outcome }
+            }
+        }
+    }
+
+    /// Logs each decision once, and tells an Event where the reason changed.
+    async fn announce(&self, key: &PodKey, pod: &PodView, report: &Report, previous: Option<&str>) {
+        let verdict = &report.verdict;
+        info!(
+            namespace = key.namespace,
+            pod = key.name,
+            state = verdict.state.label(),
+            reason = verdict.reason.as_str(),
+            previous = previous.unwrap_or_default(),
+            message = verdict.message,
+        );
+        // A restart that ends as it was before is no news: crash loops would fill the list.
+        if verdict.state != State::Pending && previous != Some(verdict.reason.as_str()) {
+            self.events.tell(pod, verdict).await;
+        }
+    }
+
+    async fn patch(&self, key: &PodKey, body: &Value) -> Written {
+        let pods: Api<PodView> = Api::namespaced(self.client.clone(), &key.namespace);
+        let parameters = PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Strategic(body);
+        match within(CALL_DEADLINE, pods.patch_status(&key.name, &parameters, &patch)).await {
+            Ok(_) => Written::Done,
+            Err(error) => {
+                let outcome = failed(&error);
+                if outcome == Written::Failed {
+                    warn!(
+                        namespace = key.namespace,
+                        pod = key.name,
+                        error = error.to_string(),
+                        "the pod's status was not written; trying again"
+                    );
+                }
+                outcome
+            }
+        }
+    }
+}
+
+/// A pod that is gone (404), that is another one of the same name (409 and 422 for the uid in
+/// the patch), or whose namespace is going (403 that says so) needs nothing any more.
+fn failed(error: &CallError) -> Written {
+    let moot = match error {
+        CallError::Api(kube::Error::Api(status)) => {
+            matches!(status.code, 404 | 409 | 422)
+                || (status.code == 403 && status.message.contains("being terminated"))
+        }
+        _ => false,
+    };
+    if moot { Written::Moot } else { Written::Failed }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,61 @@
+//! Plain HTTP for the kubelet: `/livez` and `/readyz`.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use tokio::net::TcpListener;
+
+use super::runtime::{Readiness, Shutdown};
+
+/// Serves until shutdown is requested; from then on the pod is unready because nobody answers.
+pub async fn serve(address: SocketAddr, readiness: Readiness, shutdown: Shutdown) -> Result<()> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: is the port taken?"))?;
+    let serving = axum::serve(listener, router(readiness));
+    tokio::select! {
+        result = serving => result.context("the admin listener failed"),
+        () = shutdown.requested() => Ok(()),
+    }
+}
+
+fn router(readiness: Readiness) -> Router {
+    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(readiness)
+}
+
+async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    let waiting = readiness.waiting_for();
+    if waiting.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waiting.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn readiness_names_what_is_missing() {
+        let readiness = Readiness::new(["certificate", "listener"]);
+        let ask = |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let router = router(readiness.clone());
+            async move {
+                let response = router.oneshot(request).await.unwrap();
+                let status = response.status();
+                (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+            }
+        };
+        readiness.open("listener");
+        assert_eq!(ask("/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "waiting for: certificate\n".to_owned()));
+        assert_eq!(ask("/livez").await.0, StatusCode::OK);
+        readiness.open("certificate");
+        assert_eq!(ask("/readyz").await.0, StatusCode::OK);
+    }
+}

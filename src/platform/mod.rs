@@ -1,0 +1,8 @@
+//! What any operator needs and nothing about memory: client, exec, certificates, runtime.
+
+pub mod admin;
+pub mod certs;
+pub mod client;
+pub mod exec;
+pub mod runtime;
+pub mod telemetry;

@@ -1,0 +1,82 @@
+//! Decision → `AdmissionReview` response. Always well-formed, always with the request's uid.
+
+use kube::core::{
+    DynamicObject,
+    admission::{AdmissionResponse, AdmissionReview},
+};
+use tracing::info;
+
+use super::review::{Refused, Request};
+use crate::domain::inject::{self, Verb};
+
+/// What kubectl puts before each of our sentences, so that people know who speaks.
+const SPEAKER: &str = "memlock";
+
+/// Answers a request that could be read.
+pub(super) fn answer(request: &Request) -> AdmissionReview<DynamicObject> {
+    let mut response = blank(&request.uid);
+    response.allowed = true;
+    let Some(pod) = &request.pod else {
+        return response.into_review();
+    };
+    let decision = inject::decide(pod);
+    let patch = inject::patch(&inject::plan(&decision, pod), pod);
+    let operations = patch.0.len();
+
+    let audit = [
+        ("reason", decision.reason.as_str().to_owned()),
+        ("containers", decision.targets.join(",")),
+        ("granted", decision.grants.join(",")),
+    ];
+    response.audit_annotations =
+        audit.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)).collect();
+    response.warnings = Some(decision.warnings.iter().map(|w| format!("{SPEAKER}: {w}")).collect());
+    if decision.verb == Verb::Deny {
+        response = refuse(response, &decision.message, 422, "Invalid");
+    } else if operations > 0 {
+        response = match response.with_patch(patch) {
+            Ok(patched) => patched,
+            Err(error) => refuse(blank(&request.uid), &error.to_string(), 500, "InternalError"),
+        };
+    }
+    info!(
+        uid = request.uid,
+        namespace = request.namespace,
+        pod = pod.display_name(),
+        dry_run = request.dry_run,
+        allowed = response.allowed,
+        reason = decision.reason.as_str(),
+        operations,
+        "admission"
+    );
+    response.into_review()
+}
+
+/// Answers a body that could not be read.
+pub(super) fn reject(refused: &Refused) -> AdmissionReview<DynamicObject> {
+    info!(uid = refused.uid, allowed = false, reason = refused.fault.reason(), "admission");
+    let mut response = refuse(blank(&refused.uid), &refused.fault.to_string(), 400, "BadRequest");
+    response.audit_annotations = [("reason".to_owned(), refused.fault.reason().to_owned())].into();
+    response.into_review()
+}
+
+/// Answers a body that was not read to its end.
+pub(super) fn reject_transport(message: &str, code: u16, reason: &'static str) -> AdmissionReview<DynamicObject> {
+    info!(allowed = false, reason, "admission");
+    refuse(blank(""), message, code, reason).into_review()
+}
+
+fn blank(uid: &str) -> AdmissionResponse {
+    let mut response = AdmissionResponse::invalid("");
+    response.result = kube::core::Status::default();
+    uid.clone_into(&mut response.uid);
+    response
+}
+
+fn refuse(mut response: AdmissionResponse, message: &str, code: u16, reason: &str) -> AdmissionResponse {
+    response = response.deny(format!("{SPEAKER}: {message}"));
+    response.result.code = code;
+    reason.clone_into(&mut response.result.reason);
+    response.result.status = Some(kube::core::response::StatusSummary::Failure);
+    response
+}

@@ -1,0 +1,67 @@
+//! HTTP → bytes, with a limit on their size and on the time they take.
+
+use std::time::Duration;
+
+use axum::{
+    Json, Router,
+    body::{Body, to_bytes},
+    extract::Request,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+
+use super::{respond, review};
+
+/// Where the API server posts reviews.
+pub const MUTATE_PATH: &str = "/mutate";
+/// Largest body in bytes. The API server sends objects of up to 3 MiB (`--max-request-bytes`
+/// of etcd allows 1.5 MiB), and an update carries two.
+pub const MAX_BODY: usize = 8 * 1024 * 1024;
+/// Longest time that a body may take to arrive; the webhook's own time-out is 5 s.
+const BODY_DEADLINE: Duration = Duration::from_secs(4);
+
+/// The webhook's routes, without a listener.
+pub fn router() -> Router {
+    Router::new().route(MUTATE_PATH, post(mutate))
+}
+
+async fn mutate(request: Request) -> Response {
+    let declared =
+        request.headers().get(axum::http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > MAX_BODY) {
+        return too_large();
+    }
+    let (status, review) = match read(request.into_body()).await {
+        Ok(bytes) => match review::decode(&bytes) {
+            Ok(request) => (StatusCode::OK, respond::answer(&request)),
+            // The API server reads an answer only from a 200; without a uid nobody could match it.
+            Err(refused) if refused.uid.is_empty() => (StatusCode::BAD_REQUEST, respond::reject(&refused)),
+            Err(refused) => (StatusCode::OK, respond::reject(&refused)),
+        },
+        Err(response) => return response,
+    };
+    (status, Json(review)).into_response()
+}
+
+async fn read(body: Body) -> Result<axum::body::Bytes, Response> {
+    match tokio::time::timeout(BODY_DEADLINE, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => {
+            let message =
+                format!("the request body did not arrive within {} s; send it again", BODY_DEADLINE.as_secs());
+            Err(transport(StatusCode::REQUEST_TIMEOUT, &message, "Timeout"))
+        }
+    }
+}
+
+fn too_large() -> Response {
+    let message =
+        format!("the request body is larger than {} MiB, more than any pod needs; send a smaller one", MAX_BODY >> 20);
+    transport(StatusCode::PAYLOAD_TOO_LARGE, &message, "RequestEntityTooLarge")
+}
+
+fn transport(status: StatusCode, message: &str, reason: &'static str) -> Response {
+    (status, Json(respond::reject_transport(message, status.as_u16(), reason))).into_response()
+}

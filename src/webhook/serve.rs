@@ -1,0 +1,90 @@
+//! The webhook process: certificate, listener, drain.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use axum_server::{Handle, Server, tls_rustls::RustlsAcceptor};
+use tracing::info;
+
+use super::router::router;
+use crate::platform::{
+    admin,
+    certs::{CertificateFiles, follow},
+    runtime::{Readiness, Shutdown, Supervisor},
+};
+
+/// Longest TLS handshake, and longest wait for a connection's first request.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest wait for the headers of each request.
+const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Flags of `memlock-operator webhook`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Address that the API server calls, over TLS.
+    #[arg(long, env = "MEMLOCK_LISTEN", default_value = "0.0.0.0:10250")]
+    pub listen: SocketAddr,
+    /// Address of /livez and /readyz, plain HTTP.
+    #[arg(long, env = "MEMLOCK_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    pub admin_listen: SocketAddr,
+    /// Certificate chain, PEM. Read again when its bytes change.
+    #[arg(long, env = "MEMLOCK_TLS_CERT_FILE")]
+    pub tls_cert_file: PathBuf,
+    /// Private key, PEM. Read again when its bytes change.
+    #[arg(long, env = "MEMLOCK_TLS_KEY_FILE")]
+    pub tls_key_file: PathBuf,
+    /// After SIGTERM: seconds of further service while the endpoints forget this pod.
+    #[arg(long, env = "MEMLOCK_ENDPOINT_DELAY", default_value_t = 5)]
+    pub endpoint_delay: u64,
+    /// After that: seconds that open requests may take.
+    #[arg(long, env = "MEMLOCK_DRAIN", default_value_t = 10)]
+    pub drain: u64,
+}
+
+/// Serves until told to stop.
+pub async fn run(args: Args) -> Result<()> {
+    let mut supervisor = Supervisor::new();
+    let readiness = Readiness::new(["certificate", "listener"]);
+    let shutdown = supervisor.shutdown();
+
+    let files = CertificateFiles { certificate: args.tls_cert_file.clone(), key: args.tls_key_file.clone() };
+    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), shutdown.clone()));
+    supervisor.spawn("webhook", serve(args, files, readiness, shutdown));
+    supervisor.run().await
+}
+
+async fn serve(args: Args, files: CertificateFiles, readiness: Readiness, shutdown: Shutdown) -> Result<()> {
+    let Some((config, follower)) = shutdown.unless_stopped(follow(files)).await else { return Ok(()) };
+    readiness.open("certificate");
+
+    let handle = Handle::new();
+    let acceptor = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE_DEADLINE);
+    let mut server: Server<SocketAddr, _> = axum_server::bind(args.listen)
+        .acceptor(acceptor)
+        .handle(handle.clone())
+        .first_request_timeout(HANDSHAKE_DEADLINE);
+    server.http_builder().http1().header_read_timeout(HEADER_DEADLINE);
+
+    let stop = async {
+        shutdown.requested().await;
+        readiness.close("listener");
+        info!(seconds = args.endpoint_delay, "unready; serving on until the endpoints forget this pod");
+        tokio::time::sleep(Duration::from_secs(args.endpoint_delay)).await;
+        info!(connections = handle.connection_count(), "draining");
+        handle.graceful_shutdown(Some(Duration::from_secs(args.drain)));
+        std::future::pending::<()>().await;
+    };
+    let announce = async {
+        if let Some(address) = handle.listening().await {
+            readiness.open("listener");
+            info!(%address, "listening");
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = server.serve(router().into_make_service()) => result.with_context(|| format!("cannot serve on {}: is the port taken?", args.listen)),
+        never = follower.run() => match never {},
+        () = stop => Ok(()),
+        () = announce => Ok(()),
+    }
+}

@@ -1,0 +1,151 @@
+//! The webhook's router as the API server and a hostile pod would use it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use axum::{
+    body::{Body, Bytes},
+    http::{Request, StatusCode, header::CONTENT_TYPE},
+};
+use http_body_util::BodyExt;
+use memlock_operator::webhook::{MAX_BODY, MUTATE_PATH, router};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+async fn post(body: impl Into<Body>) -> (StatusCode, Value) {
+    let request = Request::post(MUTATE_PATH).header(CONTENT_TYPE, "application/json").body(body.into()).unwrap();
+    let response = router().oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let review: Value = serde_json::from_slice(&bytes).expect("every answer is JSON");
+    assert_eq!(review["kind"], "AdmissionReview");
+    assert_eq!(review["apiVersion"], "admission.k8s.io/v1");
+    assert!(review["response"]["uid"].is_string());
+    (status, review["response"].clone())
+}
+
+fn review(object: &Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u-1", "operation": "CREATE", "namespace": "storage", "dryRun": false,
+            "kind": { "group": "", "version": "v1", "kind": "Pod" },
+            "resource": { "group": "", "version": "v1", "resource": "pods" },
+            "userInfo": { "username": "someone" },
+            "object": object, "oldObject": null,
+        },
+    })
+}
+
+fn pod(annotation: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "nbd", "annotations": { "memlock.dev/swap-device": annotation } },
+        "spec": { "containers": [{ "name": "server", "image": "i" }, { "name": "metrics", "image": "j" }] },
+    })
+}
+
+fn merged(mut base: Value, change: &Value) -> Value {
+    json_patch::merge(&mut base, change);
+    base
+}
+
+fn operations(response: &Value) -> Value {
+    let bytes: Vec<u8> = serde_json::from_value(response["patch"].clone()).expect("a patch");
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+fn message(response: &Value) -> &str {
+    response["status"]["message"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_annotated_pod_is_patched_and_told_why() {
+    let (status, response) = post(review(&pod("true")).to_string()).await;
+    assert_eq!((status, &response["allowed"], &response["uid"]), (StatusCode::OK, &json!(true), &json!("u-1")));
+    assert_eq!(response["patchType"], "JSONPatch");
+    let first = &operations(&response)[0];
+    assert_eq!(first["path"], "/spec/containers/0/securityContext");
+    assert_eq!(
+        response["auditAnnotations"],
+        json!({ "reason": "CapabilityGranted", "containers": "server", "granted": "server" })
+    );
+    assert!(response["warnings"][0].as_str().unwrap().contains("container server got the capability IPC_LOCK"));
+}
+
+#[rstest]
+#[case::not_annotated(pod("false"), "CREATE", "")]
+#[case::updated(pod("true"), "UPDATE", "")]
+#[case::subresource(pod("true"), "CREATE", "ephemeralcontainers")]
+#[case::mirror(merged(pod("true"), &json!({ "metadata": { "annotations": { "kubernetes.io/config.mirror": "x" } } })), "CREATE", "")]
+#[case::verify_only(merged(pod("true"), &json!({ "metadata": { "annotations": { "memlock.dev/verify-only": "true" } } })), "CREATE", "")]
+#[tokio::test]
+async fn what_is_not_ours_is_untouched(#[case] object: Value, #[case] operation: &str, #[case] subresource: &str) {
+    let asked = merged(review(&object), &json!({ "request": { "operation": operation, "subResource": subresource } }));
+    let (status, response) = post(asked.to_string()).await;
+    assert_eq!((status, &response["allowed"]), (StatusCode::OK, &json!(true)));
+    assert!(response.get("patch").is_none());
+}
+
+#[rstest]
+#[case::wrong_value(pod("yes"), "allowed are \"true\" and \"false\"")]
+#[case::no_containers(merged(pod("true"), &json!({ "spec": { "containers": [] } })), "no containers")]
+#[case::containers_missing(merged(pod("true"), &json!({ "spec": { "containers": null } })), "no containers")]
+#[case::no_spec(merged(pod("true"), &json!({ "spec": null })), "no containers")]
+#[case::unknown_container(merged(pod("true"), &json!({ "metadata": { "annotations": { "memlock.dev/containers": "x" } } })), "it has server, metrics")]
+#[case::unreadable(merged(pod("true"), &json!({ "spec": { "containers": 7 } })), "the pod cannot be read")]
+#[tokio::test]
+async fn what_cannot_be_followed_is_denied_with_a_remedy(#[case] object: Value, #[case] says: &str) {
+    let (status, response) = post(review(&object).to_string()).await;
+    assert_eq!((status, &response["allowed"], &response["uid"]), (StatusCode::OK, &json!(false), &json!("u-1")));
+    assert!(message(&response).contains(says), "{}", message(&response));
+    assert!(response.get("patch").is_none());
+}
+
+#[rstest]
+#[case::empty(Vec::new(), StatusCode::BAD_REQUEST, "", "the request body is empty")]
+#[case::not_json(b"hello".to_vec(), StatusCode::BAD_REQUEST, "", "not JSON")]
+#[case::not_utf8(vec![0xff, 0xfe], StatusCode::BAD_REQUEST, "", "not JSON")]
+#[case::a_list(b"[]".to_vec(), StatusCode::BAD_REQUEST, "", "not JSON")]
+#[case::no_request(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#.to_vec(), StatusCode::BAD_REQUEST, "", "has no request")]
+#[case::no_uid(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"operation":"CREATE","kind":{"version":"v1","kind":"Pod"}}}"#.to_vec(), StatusCode::BAD_REQUEST, "", "has no uid")]
+#[case::request_unreadable(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-2","operation":5}}"#.to_vec(), StatusCode::OK, "u-2", "cannot be read")]
+#[case::no_object(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-2","operation":"CREATE","kind":{"version":"v1","kind":"Pod"},"object":null}}"#.to_vec(), StatusCode::OK, "u-2", "carries no object")]
+#[case::v1beta1(review(&pod("true")).to_string().replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1").into_bytes(), StatusCode::OK, "u-1", "v1beta1")]
+#[tokio::test]
+async fn bad_input_gets_a_well_formed_answer(
+    #[case] body: Vec<u8>,
+    #[case] status: StatusCode,
+    #[case] uid: &str,
+    #[case] says: &str,
+) {
+    let (got, response) = post(body).await;
+    assert_eq!((got, &response["allowed"], &response["uid"]), (status, &json!(false), &json!(uid)));
+    assert!(message(&response).contains(says), "{}", message(&response));
+}
+
+#[rstest]
+#[case::declared(true)]
+#[case::streamed(false)]
+#[tokio::test]
+async fn nine_mebibytes_are_refused(#[case] declared: bool) {
+    let body = vec![b' '; 9 << 20];
+    assert!(body.len() > MAX_BODY);
+    let body = if declared {
+        Body::from(body)
+    } else {
+        let chunks: Vec<_> = body.chunks(1 << 20).map(|c| Ok::<_, std::io::Error>(Bytes::copy_from_slice(c))).collect();
+        Body::from_stream(futures::stream::iter(chunks))
+    };
+    let (status, response) = post(body).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(message(&response).contains("larger than 8 MiB"), "{}", message(&response));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_is_given_up() {
+    let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+    let (status, response) = post(never).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    assert!(message(&response).contains("did not arrive"), "{}", message(&response));
+}
