@@ -73,10 +73,14 @@ fn running(pod: &PodView, name: &str) -> Result<String, String> {
     }
 }
 
+/// The ordinary steps of a start are one state to a reader, and one write.
 fn why_not(status: &ContainerStatus) -> String {
     let state = &status.state;
-    let reason = state.waiting.as_ref().or(state.terminated.as_ref()).and_then(|why| why.reason.clone());
-    reason.unwrap_or_else(|| "not started yet".to_owned())
+    let reason = state.waiting.as_ref().or(state.terminated.as_ref()).and_then(|why| why.reason.as_deref());
+    match reason {
+        None | Some("ContainerCreating" | "PodInitializing") => "not started yet".to_owned(),
+        Some(other) => other.to_owned(),
+    }
 }
 
 fn is_sandboxed(class: &str) -> bool {
@@ -119,6 +123,7 @@ pub(super) mod tests {
     #[case::one_waits(choose("c,d"), State::Pending, Reason::Pending, "d is not running (CrashLoopBackOff)")]
     #[case::unknown_container(choose("x"), State::Unknown, Reason::CannotCheck, "it has c, d")]
     #[case::no_status_yet(json!({ "status": null }), State::Pending, Reason::Pending, "not started yet")]
+    #[case::starting(json!({ "status": { "containerStatuses": [{ "name": "c", "state": { "waiting": { "reason": "ContainerCreating" } } }] } }), State::Pending, Reason::Pending, "not started yet")]
     #[case::finished(json!({ "status": { "phase": "Succeeded" } }), State::Unknown, Reason::Terminated, "finished")]
     #[case::sandboxed(json!({ "spec": { "runtimeClassName": "kata-qemu" } }), State::Unknown, Reason::CannotCheck, "kata-qemu")]
     #[case::bad_value(json!({ "metadata": { "annotations": { "memlock.dev/swap-device": "on" } } }), State::Unknown, Reason::CannotCheck, "allowed are")]

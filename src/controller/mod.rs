@@ -1,4 +1,4 @@
-//! The verification flow: [`watch`] → [`schedule`] → [`check`] (exec → `domain`) → [`report`].
+//! The verification flow: `watch` → `schedule` → `check` (exec → `domain`) → `report`.
 
 mod assess;
 mod check;

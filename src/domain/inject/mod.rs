@@ -1,5 +1,5 @@
-//! What a pod needs to be able to lock: [`decide`] says what and why, [`plan`]
-//! lists the changes, [`patch`] writes them as operations on the raw object.
+//! What a pod needs to be able to lock: [`decide()`] says what and why, [`plan()`]
+//! lists the changes, [`patch()`] writes them as operations on the raw object.
 
 mod decide;
 mod patch;

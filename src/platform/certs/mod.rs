@@ -1,5 +1,5 @@
-//! Serving certificates: [`follow`] reads a mounted pair whenever its bytes change,
-//! [`issue`] makes one, [`Publisher`] puts it where both sides find it.
+//! Serving certificates: [`follow()`] reads a mounted pair whenever its bytes change,
+//! [`issue()`] makes one, [`Publisher`] puts it where both sides find it.
 
 mod follow;
 mod issue;

@@ -1,0 +1,57 @@
+# What a person types. Each target is a script that can be run by itself.
+CACHE ?= $(or $(MEMLOCK_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memlock-operator)
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+SCRIPTS = $(shell git grep -lE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash')
+
+.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e image cluster cluster-down audit
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+demo: ## a local cluster with the operator and three example pods
+	demo/run
+
+demo-down: ## takes the demo away
+	demo/down
+
+test: packages lint unit chart cluster-check e2e ## everything that must hold before a change lands
+	@echo "all tests passed"
+
+packages: ## the Debian packages that the project needs
+	tests/cluster/cluster packages
+
+lint: $(CARGO_DENY) ## formatting, clippy, dependencies, scripts
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets --all-features -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --no-deps --document-private-items --quiet
+	$(CARGO_DENY) --locked check --hide-inclusion-graph bans licenses sources
+	shellcheck --external-sources $(SCRIPTS)
+
+unit: ## unit, golden, property and HTTP tests
+	INSTA_UPDATE=no cargo test --locked
+
+chart: ## the chart's renders, schema and rules
+	PATH="$$(tests/cluster/cluster path):$$PATH" charts/memlock-operator/check
+
+cluster-check: ## the local cluster's own guarantees
+	tests/cluster/check
+
+e2e: ## the product on the local cluster
+	tests/e2e/run
+
+image: ## target/images/memlock-operator.tar
+	images/operator
+
+cluster: ## a local Kubernetes; kubeconfig in target/cluster/kubeconfig
+	tests/cluster/cluster up
+
+cluster-down: ## stops it and leaves nothing
+	tests/cluster/cluster down
+
+audit: $(CARGO_DENY) ## known vulnerabilities; fetches the advisory database
+	$(CARGO_DENY) --locked check advisories
+
+$(CARGO_DENY):
+	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --root $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)

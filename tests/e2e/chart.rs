@@ -1,0 +1,34 @@
+//! helm on the real API server. Run by itself, after the others: it uninstalls what they use.
+
+use crate::cluster::{Namespace, RELEASE, SYSTEM, kubectl, nbdkit, opted_in, succeed};
+
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
+
+#[test]
+fn upgrades_without_conflict_and_uninstalls_cleanly() {
+    for round in 1..=2 {
+        let told =
+            succeed("helm", &["upgrade", RELEASE, CHART, "-n", SYSTEM, "--reuse-values", "--wait", "--timeout", "90s"]);
+        assert!(told.contains("STATUS: deployed"), "upgrade {round}: {told}");
+    }
+    let bundle = [
+        "get",
+        "mutatingwebhookconfiguration",
+        "memlock-operator",
+        "-o",
+        "jsonpath={.webhooks[*].clientConfig.caBundle}",
+    ];
+    assert!(!kubectl(&bundle).is_empty(), "an upgrade must not take the caBundle");
+
+    succeed("helm", &["uninstall", RELEASE, "-n", SYSTEM, "--wait", "--timeout", "90s"]);
+    let kinds = kubectl(&["api-resources", "--verbs=list", "-o", "name"]);
+    // Events are a log of the past and go by themselves.
+    let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
+    let left =
+        kubectl(&["get", &kinds.join(","), "-A", "-o", "name", "-l", &format!("app.kubernetes.io/instance={RELEASE}")]);
+    assert!(left.trim().is_empty(), "{left}");
+
+    let namespace = Namespace::new("uninstalled");
+    let output = namespace.create(&nbdkit("annotated", &opted_in(), &[]));
+    assert!(output.status.success(), "no pod is blocked afterwards: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,157 @@
+//! kubectl, helm, and waiting for conditions.
+
+use std::{
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+pub const SYSTEM: &str = "memlock-system";
+pub const RELEASE: &str = "memlock";
+/// Longest wait for anything that the cluster does.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Runs a program to its end.
+pub fn run(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program} cannot be started: {e}"))
+}
+
+/// Standard output of a program that must succeed.
+pub fn succeed(program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?} failed: {out}{err}");
+    out.into_owned()
+}
+
+pub fn kubectl(arguments: &[&str]) -> String {
+    succeed("kubectl", arguments)
+}
+
+/// Gives a manifest to kubectl on standard input.
+pub fn kubectl_with(arguments: &[&str], manifest: &Value) -> Output {
+    use std::{io::Write, process::Stdio};
+    let mut child = Command::new("kubectl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kubectl is on PATH");
+    child.stdin.take().unwrap().write_all(manifest.to_string().as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+pub fn apply(manifest: &Value) {
+    let output = kubectl_with(&["apply", "-f", "-"], manifest);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Asks until the answer is something, or panics with the last state.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let start = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(last) => assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}; last: {last}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A namespace that goes with the test.
+pub struct Namespace(pub String);
+
+impl Namespace {
+    pub fn new(name: &str) -> Self {
+        let name = format!("e2e-{name}");
+        kubectl(&["create", "namespace", &name]);
+        let namespace = Self(name);
+        // The service account of a new namespace appears a moment later; no pod is admitted before.
+        eventually("default service account", || {
+            let output = run("kubectl", &["-n", &namespace.0, "get", "serviceaccount", "default"]);
+            if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        });
+        namespace
+    }
+
+    pub fn get(&self, pod: &str) -> Option<Value> {
+        let output = run("kubectl", &["-n", &self.0, "get", "pod", pod, "-o", "json", "--ignore-not-found"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// Waits until the pod's label says this, and gives the pod.
+    pub fn state(&self, pod: &str, state: &str) -> Value {
+        eventually(&format!("{pod} {state}"), || {
+            let found = self.get(pod).ok_or("no such pod")?;
+            let said = label(&found);
+            if said == Some(state) { Ok(found) } else { Err(format!("{said:?}: {}", condition(&found))) }
+        })
+    }
+
+    pub fn create(&self, pod: &Value) -> Output {
+        kubectl_with(&["-n", &self.0, "create", "-f", "-"], pod)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", String::from_utf8_lossy(&run("kubectl", &["-n", &self.0, "describe", "pods"]).stdout));
+            eprintln!("{}", controller_log());
+        }
+        run("kubectl", &["delete", "namespace", &self.0, "--wait=false"]);
+    }
+}
+
+/// A pod with the example daemon; the arguments decide whether it locks.
+pub fn nbdkit(name: &str, annotations: &Value, arguments: &[&str]) -> Value {
+    let arguments = [&["-f", "-U", "/tmp/nbd.sock"], arguments, &["memory", "64M"]].concat();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "annotations": annotations },
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{ "name": "nbdkit", "image": "localhost/nbdkit:1", "imagePullPolicy": "IfNotPresent", "args": arguments }],
+        },
+    })
+}
+
+pub fn opted_in() -> Value {
+    json!({ "memlock.dev/swap-device": "true" })
+}
+
+pub fn label(pod: &Value) -> Option<&str> {
+    pod["metadata"]["labels"]["memlock.dev/state"].as_str()
+}
+
+pub fn condition(pod: &Value) -> Value {
+    let all = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    all.into_iter().find(|c| c["type"] == "memlock.dev/Locked").unwrap_or_default()
+}
+
+/// The container's entry of the annotation `memlock.dev/status`.
+pub fn reported(pod: &Value, container: &str) -> Value {
+    let text = pod["metadata"]["annotations"]["memlock.dev/status"].as_str().unwrap_or("{}");
+    serde_json::from_str::<Value>(text).unwrap()["containers"][container].clone()
+}
+
+/// Runtime id of the pod's running first container, without its scheme.
+pub fn running_id(pod: &Value) -> Option<String> {
+    let status = &pod["status"]["containerStatuses"][0];
+    status["state"].get("running")?;
+    status["containerID"].as_str()?.rsplit("://").next().map(str::to_owned)
+}
+
+pub fn controller_log() -> String {
+    kubectl(&["-n", SYSTEM, "logs", "deployment/memlock-operator-controller", "--tail=-1"])
+}
+
+/// The controller's log lines about one pod.
+pub fn log_lines(namespace: &str, pod: &str) -> Vec<Value> {
+    let lines = controller_log();
+    let parsed = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    parsed.filter(|line| line["namespace"] == json!(namespace) && line["pod"] == json!(pod)).collect()
+}

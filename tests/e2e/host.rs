@@ -1,0 +1,26 @@
+//! The truth: what the node's kernel says of a container, read as root from outside.
+
+use std::fs;
+
+/// Process ids, in the host's numbers, of the container with this runtime id.
+pub fn processes(container_id: &str) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    all.filter(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(container_id)))
+        .collect()
+}
+
+/// The container's first process: the one that is number 1 in its own namespace.
+pub fn first_process(container_id: &str) -> u32 {
+    let found = processes(container_id).into_iter().find(|pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("NSpid:") && line.split_whitespace().next_back() == Some("1"))
+    });
+    found.unwrap_or_else(|| panic!("container {container_id} has no first process on this machine"))
+}
+
+/// A size line of `/proc/PID/status`, in kB.
+pub fn kilobytes(pid: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
