@@ -1,0 +1,20 @@
+# shellcheck shell=bash
+
+install_packages() {
+  local -a wanted missing
+  mapfile -t wanted < <(sed -E 's/[[:space:]]*#.*//; /^$/d' "$source_dir/packages.txt")
+  command -v dpkg-query >/dev/null || {
+    complain "not a Debian system; install the equivalents of: ${wanted[*]}"
+    return 1
+  }
+  mapfile -t missing < <(printf '%s\n' "${wanted[@]}" |
+    grep -vxFf <(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^installed //p'))
+  ((${#missing[@]})) || return 0
+  ((EUID == 0)) || {
+    complain "missing packages, run this as root: ${missing[*]}"
+    return 1
+  }
+  say "installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
