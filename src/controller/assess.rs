@@ -1,6 +1,6 @@
 //! A pod as the API server shows it → what there is to do about it.
 
-use super::pod_view::{ContainerStatus, PodView};
+use super::pod_view::PodView;
 use crate::domain::{
     intent::{self, Annotations},
     verdict::Verdict,
@@ -54,33 +54,20 @@ pub(super) fn assess(pod: &PodView) -> Assessment {
     }
     let mut targets = Vec::with_capacity(chosen.len());
     for name in chosen {
-        match running(pod, name) {
-            Ok(id) => targets.push(Target { container: name.to_owned(), id }),
-            Err(why) => {
-                return Assessment::Settled(Verdict::pending(format!("container {name} is not running ({why})")));
-            }
-        }
+        let Some(id) = running(pod, name) else {
+            // Without the kubelet's word for why: it changes with every turn of a crash loop.
+            let message = format!("container {name} is not running; it is checked as soon as it runs");
+            return Assessment::Settled(Verdict::pending(message));
+        };
+        targets.push(Target { container: name.to_owned(), id });
     }
     Assessment::Check(targets)
 }
 
-fn running(pod: &PodView, name: &str) -> Result<String, String> {
-    let statuses = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
-    let status = statuses.into_iter().find(|s| s.name == name).ok_or("not started yet")?;
-    match (&status.state.running, &status.container_id) {
-        (Some(_), Some(id)) => Ok(id.clone()),
-        _ => Err(why_not(status)),
-    }
-}
-
-/// The ordinary steps of a start are one state to a reader, and one write.
-fn why_not(status: &ContainerStatus) -> String {
-    let state = &status.state;
-    let reason = state.waiting.as_ref().or(state.terminated.as_ref()).and_then(|why| why.reason.as_deref());
-    match reason {
-        None | Some("ContainerCreating" | "PodInitializing") => "not started yet".to_owned(),
-        Some(other) => other.to_owned(),
-    }
+fn running(pod: &PodView, name: &str) -> Option<String> {
+    let mut statuses = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
+    let status = statuses.find(|s| s.name == name)?;
+    status.state.running.as_ref().and(status.container_id.clone())
 }
 
 fn is_sandboxed(class: &str) -> bool {
@@ -120,10 +107,9 @@ pub(super) mod tests {
     }
 
     #[rstest]
-    #[case::one_waits(choose("c,d"), State::Pending, Reason::Pending, "d is not running (CrashLoopBackOff)")]
+    #[case::one_waits(choose("c,d"), State::Pending, Reason::Pending, "d is not running")]
     #[case::unknown_container(choose("x"), State::Unknown, Reason::CannotCheck, "it has c, d")]
-    #[case::no_status_yet(json!({ "status": null }), State::Pending, Reason::Pending, "not started yet")]
-    #[case::starting(json!({ "status": { "containerStatuses": [{ "name": "c", "state": { "waiting": { "reason": "ContainerCreating" } } }] } }), State::Pending, Reason::Pending, "not started yet")]
+    #[case::no_status_yet(json!({ "status": null }), State::Pending, Reason::Pending, "c is not running")]
     #[case::finished(json!({ "status": { "phase": "Succeeded" } }), State::Unknown, Reason::Terminated, "finished")]
     #[case::sandboxed(json!({ "spec": { "runtimeClassName": "kata-qemu" } }), State::Unknown, Reason::CannotCheck, "kata-qemu")]
     #[case::bad_value(json!({ "metadata": { "annotations": { "memlock.dev/swap-device": "on" } } }), State::Unknown, Reason::CannotCheck, "allowed are")]

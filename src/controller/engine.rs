@@ -25,7 +25,7 @@ use super::{
 use crate::{
     domain::{names::STATUS_MANAGER, verdict::State},
     platform::{
-        client::{CALL_DEADLINE, CallError, within},
+        client::{CALL_DEADLINE, within},
         runtime::{Readiness, Shutdown},
     },
 };
@@ -135,33 +135,18 @@ impl Engine {
         let patch = Patch::Strategic(body);
         match within(CALL_DEADLINE, pods.patch_status(&key.name, &parameters, &patch)).await {
             Ok(_) => Written::Done,
+            Err(error) if error.is_moot() => Written::Moot,
             Err(error) => {
-                let outcome = failed(&error);
-                if outcome == Written::Failed {
-                    warn!(
-                        namespace = key.namespace,
-                        pod = key.name,
-                        error = error.to_string(),
-                        "the pod's status was not written; trying again"
-                    );
-                }
-                outcome
+                warn!(
+                    namespace = key.namespace,
+                    pod = key.name,
+                    error = error.to_string(),
+                    "the pod's status was not written; trying again"
+                );
+                Written::Failed
             }
         }
     }
-}
-
-/// A pod that is gone (404), that is another one of the same name (409 and 422 for the uid in
-/// the patch), or whose namespace is going (403 that says so) needs nothing any more.
-fn failed(error: &CallError) -> Written {
-    let moot = match error {
-        CallError::Api(kube::Error::Api(status)) => {
-            matches!(status.code, 404 | 409 | 422)
-                || (status.code == 403 && status.message.contains("being terminated"))
-        }
-        _ => false,
-    };
-    if moot { Written::Moot } else { Written::Failed }
 }
 
 async fn sleep_until(due: Option<Instant>) {

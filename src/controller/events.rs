@@ -41,7 +41,10 @@ impl Events {
             secondary: None,
         };
         let regarding: ObjectReference = pod.object_ref(&());
-        if let Err(error) = within(CALL_DEADLINE, self.0.publish(&event, &regarding)).await {
+        let published = within(CALL_DEADLINE, self.0.publish(&event, &regarding)).await;
+        if let Err(error) = published
+            && !error.is_moot()
+        {
             warn!(pod = regarding.name, error = error.to_string(), "an Event was not recorded");
         }
     }

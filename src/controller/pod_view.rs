@@ -66,19 +66,11 @@ pub(super) struct ContainerStatus {
 #[serde(default)]
 pub(super) struct ContainerState {
     pub(super) running: Option<Running>,
-    pub(super) waiting: Option<Why>,
-    pub(super) terminated: Option<Why>,
 }
 
 /// Only that it is there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Running {}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Why {
-    pub(super) reason: Option<String>,
-}
 
 /// `namespace/name`: what the schedule and the log know a pod by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

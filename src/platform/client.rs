@@ -21,13 +21,16 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// HTTP status of the answer, where there was one.
+    /// The object is gone (404), is another one of the same name by now (409, and 422 for a uid
+    /// in the body), or its namespace is going: nothing is left to do.
     #[must_use]
-    pub fn code(&self) -> Option<u16> {
-        match self {
-            Self::Api(kube::Error::Api(status)) => Some(status.code),
-            _ => None,
-        }
+    pub fn is_moot(&self) -> bool {
+        let Self::Api(kube::Error::Api(status)) = self else { return false };
+        let terminating = || {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+        };
+        matches!(status.code, 404 | 409 | 422) || (status.code == 403 && terminating())
     }
 }
 
@@ -46,5 +49,32 @@ pub async fn within<T>(deadline: Duration, call: impl Future<Output = kube::Resu
     match tokio::time::timeout(deadline, call).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(CallError::Deadline(deadline)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case::gone(json!({ "code": 404 }), true)]
+    #[case::conflict(json!({ "code": 409 }), true)]
+    #[case::other_uid(json!({ "code": 422 }), true)]
+    #[case::terminating(json!({ "code": 403, "details": { "causes": [{ "reason": "NamespaceTerminating" }] } }), true)]
+    #[case::forbidden(json!({ "code": 403 }), false)]
+    #[case::overloaded(json!({ "code": 429 }), false)]
+    #[case::broken(json!({ "code": 500 }), false)]
+    fn what_needs_no_second_try(#[case] status: Value, #[case] moot: bool) {
+        let status: kube::core::Status = serde_json::from_value(status).unwrap();
+        assert_eq!(CallError::Api(kube::Error::Api(status.boxed())).is_moot(), moot);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_an_answer_ends_at_its_deadline() {
+        let outcome = within(CALL_DEADLINE, std::future::pending::<kube::Result<()>>()).await;
+        assert!(matches!(outcome, Err(CallError::Deadline(CALL_DEADLINE))));
     }
 }

@@ -110,7 +110,7 @@ fn what_cannot_be_checked_is_unknown() {
     let mut pod = nbdkit("no-cat", &opted_in(), &["--swap"]);
     pod["metadata"]["namespace"] = json!(namespace.0);
     pod["spec"]["containers"][0]["env"] = json!([{ "name": "PATH", "value": "/nowhere" }]);
-    pod["spec"]["containers"][0]["command"] = json!(["/usr/sbin/nbdkit"]);
+    pod["spec"]["containers"][0]["command"] = json!(["/usr/bin/nbdkit"]);
     apply(&pod);
     let found = condition(&namespace.state("no-cat", "unknown"));
     assert_eq!((&found["status"], &found["reason"]), (&json!("Unknown"), &json!("CannotCheck")));
