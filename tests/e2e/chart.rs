@@ -1,6 +1,6 @@
 //! helm on the real API server. Run by itself, after the others: it uninstalls what they use.
 
-use crate::cluster::{Namespace, RELEASE, SYSTEM, kubectl, nbdkit, opted_in, succeed};
+use crate::cluster::{Namespace, RELEASE, SYSTEM, eventually, kubectl, nbdkit, opted_in, succeed};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
 
@@ -24,9 +24,12 @@ fn upgrades_without_conflict_and_uninstalls_cleanly() {
     let kinds = kubectl(&["api-resources", "--verbs=list", "-o", "name"]);
     // Events are a log of the past and go by themselves.
     let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
-    let left =
-        kubectl(&["get", &kinds.join(","), "-A", "-o", "name", "-l", &format!("app.kubernetes.io/instance={RELEASE}")]);
-    assert!(left.trim().is_empty(), "{left}");
+    // The webhook's pods drain for some seconds after helm is done.
+    eventually("nothing left", || {
+        let labelled = format!("app.kubernetes.io/instance={RELEASE}");
+        let left = kubectl(&["get", &kinds.join(","), "-A", "-o", "name", "-l", &labelled]);
+        if left.trim().is_empty() { Ok(()) } else { Err(left) }
+    });
 
     let namespace = Namespace::new("uninstalled");
     let output = namespace.create(&nbdkit("annotated", &opted_in(), &[]));
