@@ -33,6 +33,7 @@ unit: ## unit, golden, property and HTTP tests
 	INSTA_UPDATE=no cargo test --locked
 
 chart: ## the chart's renders, schema and rules
+	tests/cluster/cluster build
 	PATH="$$(tests/cluster/cluster path):$$PATH" charts/memlock-operator/check
 
 cluster-check: ## the local cluster's own guarantees
