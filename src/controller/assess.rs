@@ -3,6 +3,7 @@
 use super::pod_view::PodView;
 use crate::domain::{
     intent::{self, Annotations},
+    quantity,
     verdict::Verdict,
 };
 
@@ -16,6 +17,10 @@ pub(super) struct Target {
     pub(super) container: String,
     /// `containerd://…`: another one after each restart.
     pub(super) id: String,
+    /// In bytes; `None`: no limit.
+    pub(super) memory_limit: Option<u64>,
+    /// The process that counts; `None`: every one.
+    pub(super) process: Option<String>,
 }
 
 /// What there is to do.
@@ -37,13 +42,13 @@ pub(super) fn assess(pod: &PodView) -> Assessment {
     let known: Vec<&str> = pod.spec.containers.iter().chain(sidecars).map(|c| c.name.as_str()).collect();
     let chosen = match intent::parse(annotations) {
         Ok(None) => return Assessment::Clean,
-        Ok(Some(intent)) => intent.targets(annotations, &known),
+        Ok(Some(intent)) => intent.targets(annotations, &known).map(|targets| (targets, intent.process)),
         Err(error) => Err(error),
     };
     if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return Assessment::Settled(Verdict::terminated());
     }
-    let chosen = match chosen {
+    let (chosen, process) = match chosen {
         Ok(chosen) => chosen,
         Err(error) => return Assessment::Settled(Verdict::unknown(error.to_string())),
     };
@@ -59,7 +64,8 @@ pub(super) fn assess(pod: &PodView) -> Assessment {
             let message = format!("container {name} is not running; it is checked as soon as it runs");
             return Assessment::Settled(Verdict::pending(message));
         };
-        targets.push(Target { container: name.to_owned(), id });
+        let memory_limit = memory_limit(pod, name);
+        targets.push(Target { container: name.to_owned(), id, memory_limit, process: process.clone() });
     }
     Assessment::Check(targets)
 }
@@ -68,6 +74,11 @@ fn running(pod: &PodView, name: &str) -> Option<String> {
     let mut statuses = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
     let status = statuses.find(|s| s.name == name)?;
     status.state.running.as_ref().and(status.container_id.clone())
+}
+
+fn memory_limit(pod: &PodView, name: &str) -> Option<u64> {
+    let mut containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
+    quantity::parse(containers.find(|c| c.name == name)?.resources.limits.memory.as_deref()?)
 }
 
 fn is_sandboxed(class: &str) -> bool {
@@ -96,14 +107,24 @@ pub(super) mod tests {
         serde_json::from_value(raw).unwrap()
     }
 
+    /// Container `c` as the pod above runs it, without a memory limit.
+    pub(in crate::controller) fn target(id: &str) -> Target {
+        Target { container: "c".into(), id: format!("containerd://{id}"), memory_limit: None, process: None }
+    }
+
     fn choose(names: &str) -> Value {
         json!({ "metadata": { "annotations": { "memlock.dev/containers": names } } })
     }
 
     #[test]
     fn the_chosen_containers_are_checked() {
-        let expected = Target { container: "c".into(), id: "containerd://c1".into() };
-        assert_eq!(assess(&pod(&json!({}))), Assessment::Check(vec![expected]));
+        assert_eq!(assess(&pod(&json!({}))), Assessment::Check(vec![target("c1")]));
+        let limited = json!({
+            "metadata": { "annotations": { "memlock.dev/process": "ublk" } },
+            "spec": { "containers": [{ "name": "c", "resources": { "limits": { "memory": "1Gi" } } }] },
+        });
+        let expected = Target { memory_limit: Some(1 << 30), process: Some("ublk".into()), ..target("c1") };
+        assert_eq!(assess(&pod(&limited)), Assessment::Check(vec![expected]));
     }
 
     #[rstest]

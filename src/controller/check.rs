@@ -1,6 +1,6 @@
 //! One look into each chosen container: exec → facts → verdict.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::sync::Semaphore;
@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::{assess::Target, pod_view::PodKey};
 use crate::{
     domain::{
-        probe::{CAT, MAX_OUTPUT, parse},
+        probe::{CAT, Facts, MAX_OUTPUT, SH, parse, unaffordable},
         verdict::{Verdict, judge, worst},
     },
     platform::exec::{Command, ExecError, exec},
@@ -26,6 +26,9 @@ pub(super) struct Checker {
     slots: Arc<Semaphore>,
 }
 
+/// Bytes that may still be charged to a container's memory limit, by container.
+pub(super) type Headroom = BTreeMap<String, u64>;
+
 /// What a check of one pod gave.
 #[derive(Debug, Clone)]
 pub(super) struct Checked {
@@ -35,6 +38,8 @@ pub(super) struct Checked {
     pub(super) containers: Vec<(String, Verdict)>,
     /// A process of ours may still hang in the container: no further exec for a while.
     pub(super) timed_out: bool,
+    /// Where a limit was seen.
+    pub(super) headroom: Headroom,
 }
 
 impl Checker {
@@ -43,47 +48,62 @@ impl Checker {
     }
 
     /// Checks the containers one after another: never two execs in one pod.
-    pub(super) async fn check(&self, key: &PodKey, targets: &[Target]) -> Checked {
+    pub(super) async fn check(&self, key: &PodKey, targets: &[Target], before: &Headroom) -> Checked {
         let mut containers = Vec::with_capacity(targets.len());
         let mut timed_out = false;
+        let mut headroom = Headroom::new();
         for target in targets {
-            let result = self.look(key, &target.container).await;
-            timed_out |= matches!(result, Err(ExecError::Deadline(_)));
-            let verdict = match result {
-                Ok(verdict) => verdict,
-                Err(error) => Verdict::unknown(cannot_look(&error)),
+            let name = &target.container;
+            let verdict = match unaffordable(target.memory_limit, before.get(name).copied()) {
+                Some(sentence) => Verdict::unknown(sentence),
+                None => match self.look(key, target).await {
+                    Ok(Ok(facts)) => {
+                        headroom.extend(facts.memory.and_then(|m| m.headroom()).map(|left| (name.clone(), left)));
+                        judge(&facts, target.process.as_deref())
+                    }
+                    Ok(Err(unreadable)) => Verdict::unknown(unreadable),
+                    Err(error) => {
+                        timed_out |= matches!(error, ExecError::Deadline(_));
+                        Verdict::unknown(cannot_look(&error))
+                    }
+                },
             };
-            containers.push((target.container.clone(), verdict));
+            containers.push((name.clone(), verdict));
         }
-        Checked { verdict: worst(&containers), containers, timed_out }
+        Checked { verdict: worst(&containers), containers, timed_out, headroom }
     }
 
-    async fn look(&self, key: &PodKey, container: &str) -> Result<Verdict, ExecError> {
+    /// `cat` first, which every image with it can run; where that did not see every process, the
+    /// shell, if there is one. The inner error is a sentence.
+    async fn look(&self, key: &PodKey, target: &Target) -> Result<Result<Facts, String>, ExecError> {
         let Ok(_slot) = self.slots.acquire().await else { return Err(ExecError::Broken) };
+        let seen = self.run(key, target, &CAT).await?;
+        if matches!(&seen, Ok(facts) if facts.unread_processes == 0) {
+            return Ok(seen);
+        }
+        match self.run(key, target, &SH).await {
+            Ok(Ok(facts)) => Ok(Ok(facts)),
+            // Most often an image without a shell: what `cat` saw stands.
+            Ok(Err(_)) | Err(ExecError::NotStarted(_)) => Ok(seen),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn run(&self, key: &PodKey, target: &Target, argv: &[&str]) -> Result<Result<Facts, String>, ExecError> {
         let command = Command {
             namespace: &key.namespace,
             pod: &key.name,
-            container,
-            argv: &CAT,
+            container: &target.container,
+            argv,
             deadline: DEADLINE,
             max_output: MAX_OUTPUT,
         };
         let output = exec(&self.client, command).await?;
-        Ok(match parse(&output.stdout) {
-            Ok(facts) => judge(&facts),
-            Err(error) => {
-                let said = output
-                    .stderr
-                    .lines()
-                    .next()
-                    .map(|line| format!("; it said: {}", printable(line)))
-                    .unwrap_or_default();
-                Verdict::unknown(format!(
-                    "the check could not read the daemon ({error}, exit code {}{said})",
-                    output.code
-                ))
-            }
-        })
+        Ok(parse(&output.stdout).map_err(|error| {
+            let said = output.stderr.lines().next().map(|line| format!("; it said: {}", printable(line)));
+            let said = said.unwrap_or_default();
+            format!("the check could not read the daemon ({error}, exit code {}{said})", output.code)
+        }))
     }
 }
 

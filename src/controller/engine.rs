@@ -89,8 +89,8 @@ impl Engine {
 
     async fn perform(self, step: Step) -> Done {
         match step {
-            Step::Check { key, uid, targets } => {
-                let checked = self.checker.check(&key, &targets).await;
+            Step::Check { key, uid, targets, headroom } => {
+                let checked = self.checker.check(&key, &targets, &headroom).await;
                 debug!(namespace = key.namespace, pod = key.name, state = checked.verdict.state.label(), "checked");
                 Done::Checked { key, uid, targets, checked }
             }

@@ -31,6 +31,19 @@ pub(super) struct Spec {
 pub(super) struct Container {
     pub(super) name: String,
     pub(super) restart_policy: Option<String>,
+    pub(super) resources: Resources,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Resources {
+    pub(super) limits: Limits,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Limits {
+    pub(super) memory: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    controller::assess::tests::pod,
+    controller::assess::tests::{pod, target},
     domain::verdict::{Reason, State},
 };
 
@@ -13,8 +13,7 @@ fn verdict(state: State, reason: Reason, locked_kb: u64) -> Verdict {
 
 fn report(locked_kb: u64, id: &str) -> Report {
     let verdict = verdict(State::Locked, Reason::Locked, locked_kb);
-    let targets = [Target { container: "c".into(), id: format!("containerd://{id}") }];
-    Report::checked(verdict.clone(), &[("c".to_owned(), verdict)], &targets)
+    Report::checked(verdict.clone(), &[("c".to_owned(), verdict)], &[target(id)])
 }
 
 /// The pod after the API server took the patch.
@@ -57,15 +56,14 @@ fn the_transition_time_moves_only_with_the_status() {
 
 #[test]
 fn a_report_speaks_of_the_containers_it_was_made_for() {
-    let target = |id: &str| [Target { container: "c".into(), id: format!("containerd://{id}") }];
     let standing = patched(&report(1000, "a"));
-    assert!(speaks_of(&standing, None, &target("a")));
-    assert!(!speaks_of(&standing, None, &target("b")));
+    assert!(speaks_of(&standing, None, &[target("a")]));
+    assert!(!speaks_of(&standing, None, &[target("b")]));
     assert!(
-        speaks_of(&standing, Some(&report(1000, "b")), &target("b")),
+        speaks_of(&standing, Some(&report(1000, "b")), &[target("b")]),
         "what was written last is newer than what was seen"
     );
-    assert!(speaks_of(&pod(&json!({})), None, &target("b")));
+    assert!(speaks_of(&pod(&json!({})), None, &[target("b")]));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     assess::{Assessment, Target, assess},
-    check::Checked,
+    check::{Checked, Headroom},
     pod_view::{PodKey, PodView},
     report::{self, Report},
     watch::Change,
@@ -33,7 +33,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Step {
     /// Look into these containers.
-    Check { key: PodKey, uid: String, targets: Vec<Target> },
+    Check { key: PodKey, uid: String, targets: Vec<Target>, headroom: Headroom },
     /// Write this.
     Write { key: PodKey, pod: Box<PodView>, report: Report, previous: Option<&'static str> },
     /// Take our marks off.
@@ -66,6 +66,8 @@ struct Entry {
     checks: usize,
     /// Writes that failed in a row.
     failures: u32,
+    /// What the last look into these containers showed.
+    headroom: Headroom,
     /// What is to be written next.
     wanted: Option<Report>,
     /// What was written last; newer than what the watch shows.
@@ -105,6 +107,7 @@ impl Schedule {
                 if entry.assessment != assessment {
                     entry.assessment = assessment;
                     entry.checks = 0;
+                    entry.headroom.clear();
                     entry.due = Some(now);
                     entry.wanted = None;
                     entry.changed = true;
@@ -138,6 +141,7 @@ impl Schedule {
         }
         let pause = FIRST_PAUSES.get(entry.checks).copied().unwrap_or(interval);
         entry.checks = entry.checks.saturating_add(1);
+        entry.headroom.extend(checked.headroom);
         let pause = if checked.timed_out { interval.max(PAUSE_AFTER_TIMEOUT) } else { pause.min(interval) };
         entry.due = Some(now + jittered(pause, uid, entry.checks));
         entry.want(Report::checked(checked.verdict, &checked.containers, targets));
@@ -189,6 +193,7 @@ impl Entry {
             due: Some(now),
             checks: 0,
             failures: 0,
+            headroom: Headroom::new(),
             wanted: None,
             written: None,
             told: None,
@@ -223,7 +228,8 @@ impl Entry {
                 Assessment::Check(targets) => {
                     if report::speaks_of(&self.pod, self.written.as_ref(), &targets) {
                         self.busy = true;
-                        return Some(Step::Check { key: key.clone(), uid: self.pod.uid().to_owned(), targets });
+                        let (uid, headroom) = (self.pod.uid().to_owned(), self.headroom.clone());
+                        return Some(Step::Check { key: key.clone(), uid, targets, headroom });
                     }
                     // What stands there was said of a container that is no more.
                     self.want(Report::settled(Verdict::pending("the container was restarted and is not checked yet")));

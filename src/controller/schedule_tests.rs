@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    controller::assess::tests::pod,
+    controller::assess::tests::{pod, target},
     domain::verdict::{Figures, Reason},
 };
 
@@ -21,7 +21,7 @@ fn locked() -> Checked {
         figures: Some(Figures { locked_kb: 1000, ..Figures::default() }),
         message: "all locked".into(),
     };
-    Checked { containers: vec![("c".into(), verdict.clone())], verdict, timed_out: false }
+    Checked { containers: vec![("c".into(), verdict.clone())], verdict, timed_out: false, headroom: Headroom::new() }
 }
 
 fn only(mut steps: Vec<Step>) -> Step {
@@ -32,7 +32,7 @@ fn only(mut steps: Vec<Step>) -> Step {
 /// Runs the one step that is due as the engine would, with the check's result given.
 fn perform(schedule: &mut Schedule, checked: Checked, outcome: Written, now: Instant) -> &'static str {
     match only(schedule.steps(now)) {
-        Step::Check { key, uid, targets } => {
+        Step::Check { key, uid, targets, .. } => {
             schedule.checked(&key, &uid, &targets, checked, now);
             "check"
         }
@@ -66,11 +66,7 @@ async fn a_running_container_is_checked_at_once_and_the_verdict_written_once() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_written_that_already_stands() {
     let now = Instant::now();
-    let first = Report::checked(
-        locked().verdict,
-        &locked().containers,
-        &[Target { container: "c".into(), id: "containerd://c1".into() }],
-    );
+    let first = Report::checked(locked().verdict, &locked().containers, &[target("c1")]);
     let standing = pod(&first.patch(&pod(&json!({})), jiff::Timestamp::UNIX_EPOCH));
     // As after a restart of the controller: the object alone says what was.
     let mut schedule = schedule_with(standing, now);
@@ -95,7 +91,7 @@ async fn pauses_grow_to_the_interval_with_jitter() {
         assert!((nominal * 0.9..=nominal * 1.1).contains(&pause), "{pause} for {nominal}");
         at = due;
         for step in schedule.steps(due) {
-            if let Step::Check { key, uid, targets } = step {
+            if let Step::Check { key, uid, targets, .. } = step {
                 schedule.checked(&key, &uid, &targets, locked(), due);
             }
         }
@@ -123,7 +119,7 @@ async fn a_restart_is_pending_at_once_and_then_checked() {
 async fn a_check_of_a_container_that_was_replaced_is_dropped() {
     let now = Instant::now();
     let mut schedule = schedule_with(pod(&json!({})), now);
-    let Step::Check { key, uid, targets } = only(schedule.steps(now)) else { panic!("a check is due") };
+    let Step::Check { key, uid, targets, .. } = only(schedule.steps(now)) else { panic!("a check is due") };
     schedule.observe(Change::Seen(Box::new(restarted("c2"))), now);
     assert!(schedule.steps(now).is_empty(), "one thing at a time");
     schedule.checked(&key, &uid, &targets, locked(), now);
@@ -138,7 +134,7 @@ async fn a_check_of_a_container_that_was_replaced_is_dropped() {
 async fn a_check_of_a_pod_that_was_recreated_is_dropped() {
     let now = Instant::now();
     let mut schedule = schedule_with(pod(&json!({})), now);
-    let Step::Check { key, uid, targets } = only(schedule.steps(now)) else { panic!("a check is due") };
+    let Step::Check { key, uid, targets, .. } = only(schedule.steps(now)) else { panic!("a check is due") };
     schedule.observe(Change::Seen(Box::new(pod(&json!({ "metadata": { "uid": "u-2" } })))), now);
     schedule.checked(&key, &uid, &targets, locked(), now);
     assert!(matches!(only(schedule.steps(now)), Step::Check { uid, .. } if uid == "u-2"));
@@ -152,6 +148,7 @@ async fn a_check_that_hung_is_not_repeated_soon() {
         verdict: Verdict::unknown("x"),
         containers: vec![("c".into(), Verdict::unknown("x"))],
         timed_out: true,
+        headroom: Headroom::new(),
     };
     perform(&mut schedule, hung, Written::Done, now);
     assert_eq!(perform(&mut schedule, locked(), Written::Done, now), "unknown");

@@ -18,6 +18,8 @@ pub struct Intent {
     pub required: bool,
     /// Change nothing, only check.
     pub verify_only: bool,
+    /// `comm` of the process that must be locked; `None`: every process.
+    pub process: Option<String>,
 }
 
 /// Why the annotations cannot be followed.
@@ -36,6 +38,14 @@ pub enum IntentError {
         "annotation memlock.dev/containers has the value {value:?}: allowed is a comma-separated list of container names; correct it and apply again"
     )]
     NotAList {
+        /// The value, as the author wrote it.
+        value: String,
+    },
+    /// `memlock.dev/process` is no `comm`.
+    #[error(
+        "annotation memlock.dev/process has the value {value:?}: allowed is the name of a process as ps -o comm shows it, 1 to 15 bytes; correct it and apply again"
+    )]
+    NotAProcess {
         /// The value, as the author wrote it.
         value: String,
     },
@@ -63,7 +73,7 @@ impl IntentError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NotBoolean { .. } | Self::NotAList { .. } => "InvalidAnnotation",
+            Self::NotBoolean { .. } | Self::NotAList { .. } | Self::NotAProcess { .. } => "InvalidAnnotation",
             Self::UnknownContainer { .. } => "UnknownContainer",
             Self::NoContainers => "NoContainers",
         }
@@ -79,6 +89,7 @@ pub fn parse(annotations: &Annotations) -> Result<Option<Intent>, IntentError> {
         containers: container_list(annotations)?,
         required: boolean(annotations, names::REQUIRED, true)?,
         verify_only: boolean(annotations, names::VERIFY_ONLY, false)?,
+        process: process(annotations)?,
     }))
 }
 
@@ -123,6 +134,15 @@ fn boolean(annotations: &Annotations, key: &'static str, default: bool) -> Resul
         Some("true") => Ok(true),
         Some("false") => Ok(false),
         Some(other) => Err(IntentError::NotBoolean { key, value: other.to_owned() }),
+    }
+}
+
+/// The kernel keeps 15 bytes of a name (`TASK_COMM_LEN` in `include/linux/sched.h`).
+fn process(annotations: &Annotations) -> Result<Option<String>, IntentError> {
+    match annotations.get(names::PROCESS) {
+        None => Ok(None),
+        Some(name) if (1..=15).contains(&name.len()) && !name.chars().any(char::is_control) => Ok(Some(name.clone())),
+        Some(other) => Err(IntentError::NotAProcess { value: other.clone() }),
     }
 }
 
@@ -171,6 +191,20 @@ mod tests {
         assert_eq!(error.reason(), "InvalidAnnotation");
         let sentence = error.to_string();
         assert!(sentence.contains(key) && sentence.contains("\"true\" and \"false\""), "{sentence}");
+    }
+
+    #[rstest]
+    #[case::named("ublk_server", Some("ublk_server"))]
+    #[case::empty("", None)]
+    #[case::longer_than_the_kernel_keeps("sixteen-bytes-xx", None)]
+    #[case::two_lines("a\nb", None)]
+    fn processes(#[case] value: &str, #[case] expected: Option<&str>) {
+        let pairs = annotations(&[(names::SWAP_DEVICE, "true"), (names::PROCESS, value)]);
+        match (parse(&pairs), expected) {
+            (Ok(Some(intent)), Some(name)) => assert_eq!(intent.process.as_deref(), Some(name)),
+            (Err(error), None) => assert_eq!(error.reason(), "InvalidAnnotation"),
+            (other, _) => panic!("{other:?}"),
+        }
     }
 
     #[rstest]

@@ -7,4 +7,5 @@ pub mod inject;
 pub mod intent;
 pub mod names;
 pub mod probe;
+pub mod quantity;
 pub mod verdict;

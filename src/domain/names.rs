@@ -11,11 +11,13 @@ pub const CONTAINERS: &str = "memlock.dev/containers";
 pub const REQUIRED: &str = "memlock.dev/required";
 /// `true`: change nothing, only check and report.
 pub const VERIFY_ONLY: &str = "memlock.dev/verify-only";
+/// Name (`comm`) of the process that must be locked; default: every process of the container.
+pub const PROCESS: &str = "memlock.dev/process";
 /// What the webhook changed, as JSON. Ours; an author's value does not count.
 pub const INJECTED: &str = "memlock.dev/injected";
 
 /// Annotations an author may write and this version acts on.
-pub const AUTHOR_KEYS: [&str; 4] = [SWAP_DEVICE, CONTAINERS, REQUIRED, VERIFY_ONLY];
+pub const AUTHOR_KEYS: [&str; 5] = [SWAP_DEVICE, CONTAINERS, REQUIRED, VERIFY_ONLY, PROCESS];
 
 /// Annotation the controller writes: the last verdict as compact JSON.
 pub const STATUS: &str = "memlock.dev/status";

@@ -4,7 +4,7 @@
 
 use crate::domain::{
     names,
-    probe::{Facts, LockedLimit},
+    probe::{Facts, LockedLimit, Process},
 };
 
 /// What is known of one container's memory, or of a pod's: the worst of its containers.
@@ -135,70 +135,95 @@ impl Verdict {
     }
 }
 
-/// Judges one container by what a look into it showed.
+/// Judges one container by what a look into it showed: as bad as its worst process.
+///
+/// With `only`, processes of another name (`comm`) do not count.
 #[must_use]
-pub fn judge(facts: &Facts) -> Verdict {
-    let daemon = &facts.daemon;
-    let lockable = daemon.size_kb.saturating_sub(daemon.hugetlb_kb).saturating_sub(facts.unlockable_kb);
-    let figures = Figures {
-        locked_kb: daemon.locked_kb,
-        unlocked_kb: lockable.saturating_sub(daemon.locked_kb),
-        swapped_kb: daemon.swapped_kb,
+pub fn judge(facts: &Facts, only: Option<&str>) -> Verdict {
+    let counted: Vec<&Process> = facts.processes.iter().filter(|p| only.is_none_or(|name| p.name == name)).collect();
+    let judged: Vec<Verdict> = counted.iter().map(|process| judge_process(process, facts.unlockable_kb)).collect();
+    let Some(worst) = judged.iter().min_by_key(|verdict| verdict.state) else {
+        let known: Vec<&str> = facts.processes.iter().map(|p| p.name.as_str()).take(8).collect();
+        let name = only.unwrap_or_default();
+        return Verdict::unknown(format!(
+            "no process is called {name:?}: the container has {}; correct the annotation {}",
+            known.join(", "),
+            names::PROCESS
+        ));
     };
-    let who = format!("process {} ({})", daemon.pid, daemon.name);
-    let verdict = |state, reason, message| Verdict { state, reason, figures: Some(figures), message };
-    if figures.swapped_kb > 0 {
-        let message = format!(
-            "{who} has {} kB in swap now and {} kB locked; {}",
-            figures.swapped_kb,
-            figures.locked_kb,
-            remedy(facts)
+    let total = |pick: fn(&Figures) -> u64| judged.iter().filter_map(|v| v.figures.as_ref()).map(pick).sum();
+    let figures = Figures {
+        locked_kb: total(|f| f.locked_kb),
+        unlocked_kb: total(|f| f.unlocked_kb),
+        swapped_kb: total(|f| f.swapped_kb),
+    };
+    let alike = judged.iter().filter(|verdict| verdict.state == worst.state).count();
+    let mut verdict = Verdict { figures: Some(figures), ..worst.clone() };
+    if judged.len() > 1 {
+        verdict.message = format!("{alike} of {} processes {}: {}", judged.len(), verdict.state.label(), worst.message);
+    }
+    if verdict.state == State::Locked && facts.unread_processes > 0 {
+        verdict.state = State::Unknown;
+        verdict.reason = Reason::CannotCheck;
+        verdict.message = format!(
+            "{}, but {} more process(es) of the container could not be read, and a child does not inherit its parent's locks; add a shell (sh) to the image, or run one process a container",
+            verdict.message, facts.unread_processes
         );
-        return verdict(State::Swapped, Reason::SwappedOut, message);
     }
-    if figures.locked_kb == 0 {
-        let message = format!("{who} has locked none of its {lockable} kB: {}", remedy(facts));
-        return verdict(State::Unlocked, Reason::NotLocked, message);
-    }
-    if figures.unlocked_kb > 0 {
-        let message = format!(
-            "{who} has locked {} kB, but {} kB are not locked: it locked before it grew, or only a part; call mlockall(MCL_CURRENT | MCL_FUTURE) once all is set up",
-            figures.locked_kb, figures.unlocked_kb
-        );
-        return verdict(State::Partial, Reason::PartiallyLocked, message);
-    }
-    if facts.unread_processes > 0 {
-        let message = format!(
-            "{who} has locked all of its {} kB, but {} more process(es) of the container were not read; a child does not inherit its parent's locks: run one process a container",
-            figures.locked_kb, facts.unread_processes
-        );
-        return verdict(State::Unknown, Reason::CannotCheck, message);
-    }
-    let message = format!("{who} has locked all of its {} kB; nothing is in swap", figures.locked_kb);
-    verdict(State::Locked, Reason::Locked, message)
+    verdict
 }
 
+fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
+    let lockable = process.size_kb.saturating_sub(process.hugetlb_kb).saturating_sub(unlockable_kb);
+    let figures = Figures {
+        locked_kb: process.locked_kb,
+        unlocked_kb: lockable.saturating_sub(process.locked_kb),
+        swapped_kb: process.swapped_kb,
+    };
+    let who = format!("process {} ({})", process.pid, process.name);
+    let Figures { locked_kb, unlocked_kb, swapped_kb } = figures;
+    let (state, reason, message) = if swapped_kb > 0 {
+        let cure = if locked_kb == 0 { remedy(process) } else { LOCK_EARLY.to_owned() };
+        let message = format!("{who} has {swapped_kb} kB in swap now and {locked_kb} kB locked: {cure}");
+        (State::Swapped, Reason::SwappedOut, message)
+    } else if locked_kb == 0 {
+        let message = format!("{who} has locked none of its {lockable} kB: {}", remedy(process));
+        (State::Unlocked, Reason::NotLocked, message)
+    } else if unlocked_kb > 0 {
+        let message = format!(
+            "{who} has locked {locked_kb} kB, but {unlocked_kb} kB are not locked: it locked before it grew, or only a part; call mlockall(MCL_CURRENT | MCL_FUTURE) once all is set up"
+        );
+        (State::Partial, Reason::PartiallyLocked, message)
+    } else {
+        (State::Locked, Reason::Locked, format!("{who} has locked all of its {locked_kb} kB; nothing is in swap"))
+    };
+    Verdict { state, reason, figures: Some(figures), message }
+}
+
+/// A late lock with `MCL_ONFAULT` leaves what is in swap there (mlockall(2)).
+const LOCK_EARLY: &str =
+    "it locked when pages were already in swap, or only a part; lock at start, and without MCL_ONFAULT";
+
 /// The likely cause of missing locks, from facts and not from an errno.
-fn remedy(facts: &Facts) -> String {
-    let daemon = &facts.daemon;
-    let effective = daemon.effective_capabilities >> names::IPC_LOCK_BIT & 1 == 1;
-    let limit = match facts.locked_limit {
+fn remedy(process: &Process) -> String {
+    let effective = process.effective_capabilities >> names::IPC_LOCK_BIT & 1 == 1;
+    let limit = match process.locked_limit {
         Some(LockedLimit::Unlimited) => {
             return "its memlock limit is unlimited, so it never called mlockall, or forked or executed another program after it; start it with its locking option".to_owned();
         }
         Some(LockedLimit::Bytes(bytes)) => format!("its memlock limit is {} kB", bytes / 1024),
         None => "its memlock limit is not known".to_owned(),
     };
-    if facts.user_namespace {
+    if process.user_namespace {
         format!("it runs in a user namespace, where IPC_LOCK is without effect, and {limit}; remove hostUsers: false")
     } else if effective {
         "IPC_LOCK is effective, so it never called mlockall, or forked or executed another program after it; start it with its locking option".to_owned()
-    } else if daemon.uid == 0 {
+    } else if process.uid == 0 {
         format!("it does not have IPC_LOCK and {limit}; recreate the pod so that the webhook can add the capability")
     } else {
         format!(
             "it runs as uid {}, for which an added IPC_LOCK is not effective, and {limit}; run it as root or give the binary in the image cap_ipc_lock=ep",
-            daemon.uid
+            process.uid
         )
     }
 }

@@ -7,44 +7,67 @@ use crate::domain::probe::Process;
 const IPC_LOCK: u64 = 1 << names::IPC_LOCK_BIT;
 
 /// A fully locked daemon; each case spoils one thing.
-fn facts() -> Facts {
-    Facts {
-        daemon: Process {
-            pid: 1,
-            name: "nbdkit".into(),
-            uid: 0,
-            size_kb: 207_540,
-            locked_kb: 207_508,
-            swapped_kb: 0,
-            hugetlb_kb: 0,
-            effective_capabilities: IPC_LOCK,
-        },
-        unlockable_kb: 32,
-        unread_processes: 0,
+fn daemon() -> Process {
+    Process {
+        pid: 1,
+        name: "nbdkit".into(),
+        uid: 0,
+        size_kb: 207_540,
+        locked_kb: 207_508,
+        swapped_kb: 0,
+        hugetlb_kb: 0,
+        effective_capabilities: IPC_LOCK,
         locked_limit: Some(LockedLimit::Bytes(8 << 20)),
         user_namespace: false,
     }
 }
 
+fn facts(processes: Vec<Process>) -> Facts {
+    Facts { processes, unread_processes: 0, unlockable_kb: 32, memory: None }
+}
+
 #[rstest]
-#[case::locked(|_: &mut Facts| {}, State::Locked, "207508 kB")]
-#[case::hugetlb_is_not_lockable(|f: &mut Facts| { f.daemon.size_kb += 4096; f.daemon.hugetlb_kb = 4096; }, State::Locked, "")]
-#[case::one_page_short(|f: &mut Facts| f.daemon.locked_kb -= 4, State::Partial, "4 kB are not locked")]
-#[case::one_page_locked(|f: &mut Facts| f.daemon.locked_kb = 4, State::Partial, "207504 kB are not locked")]
-#[case::swapped_although_locked(|f: &mut Facts| f.daemon.swapped_kb = 25_604, State::Swapped, "25604 kB in swap")]
-#[case::children_unread(|f: &mut Facts| f.unread_processes = 1, State::Unknown, "1 more process")]
-#[case::children_do_not_hide_a_gap(|f: &mut Facts| { f.unread_processes = 1; f.daemon.locked_kb = 4; }, State::Partial, "")]
-#[case::never_called(|f: &mut Facts| f.daemon.locked_kb = 0, State::Unlocked, "never called mlockall")]
-#[case::root_without(|f: &mut Facts| { f.daemon.locked_kb = 0; f.daemon.effective_capabilities = 0; }, State::Unlocked, "recreate the pod")]
-#[case::non_root(|f: &mut Facts| { f.daemon.locked_kb = 0; f.daemon.effective_capabilities = 0; f.daemon.uid = 1000; }, State::Unlocked, "uid 1000")]
-#[case::user_namespace(|f: &mut Facts| { f.daemon.locked_kb = 0; f.user_namespace = true; }, State::Unlocked, "remove hostUsers: false")]
-#[case::no_limit(|f: &mut Facts| { f.daemon.locked_kb = 0; f.daemon.effective_capabilities = 0; f.locked_limit = Some(LockedLimit::Unlimited); }, State::Unlocked, "limit is unlimited")]
-fn judging(#[case] spoil: fn(&mut Facts), #[case] state: State, #[case] says: &str) {
-    let mut facts = facts();
-    spoil(&mut facts);
-    let verdict = judge(&facts);
+#[case::locked(|_: &mut Process| {}, State::Locked, "207508 kB")]
+#[case::hugetlb_is_not_lockable(|p: &mut Process| { p.size_kb += 4096; p.hugetlb_kb = 4096; }, State::Locked, "")]
+#[case::one_page_short(|p: &mut Process| p.locked_kb -= 4, State::Partial, "4 kB are not locked")]
+#[case::one_page_locked(|p: &mut Process| p.locked_kb = 4, State::Partial, "207504 kB are not locked")]
+#[case::swapped_although_locked(|p: &mut Process| p.swapped_kb = 25_604, State::Swapped, "without MCL_ONFAULT")]
+#[case::swapped_and_never_locked(|p: &mut Process| { p.swapped_kb = 4; p.locked_kb = 0; }, State::Swapped, "never called mlockall")]
+#[case::never_called(|p: &mut Process| p.locked_kb = 0, State::Unlocked, "never called mlockall")]
+#[case::root_without(|p: &mut Process| { p.locked_kb = 0; p.effective_capabilities = 0; }, State::Unlocked, "recreate the pod")]
+#[case::non_root(|p: &mut Process| { p.locked_kb = 0; p.effective_capabilities = 0; p.uid = 1000; }, State::Unlocked, "uid 1000")]
+#[case::user_namespace(|p: &mut Process| { p.locked_kb = 0; p.user_namespace = true; }, State::Unlocked, "remove hostUsers: false")]
+#[case::no_limit(|p: &mut Process| { p.locked_kb = 0; p.effective_capabilities = 0; p.locked_limit = Some(LockedLimit::Unlimited); }, State::Unlocked, "limit is unlimited")]
+fn judging_one_process(#[case] spoil: fn(&mut Process), #[case] state: State, #[case] says: &str) {
+    let mut process = daemon();
+    spoil(&mut process);
+    let verdict = judge(&facts(vec![process]), None);
     assert_eq!(verdict.state, state, "{}", verdict.message);
     assert!(verdict.message.contains(says), "{}", verdict.message);
+}
+
+#[test]
+fn a_container_is_as_bad_as_its_worst_process() {
+    let child = Process { pid: 9, name: "worker".into(), locked_kb: 0, ..daemon() };
+    let both = facts(vec![daemon(), child]);
+    let verdict = judge(&both, None);
+    assert_eq!(verdict.state, State::Unlocked);
+    assert!(verdict.message.starts_with("1 of 2 processes unlocked: process 9 (worker)"), "{}", verdict.message);
+    assert_eq!(verdict.figures.unwrap().locked_kb, 207_508);
+    assert_eq!(judge(&both, Some("nbdkit")).state, State::Locked, "only the named process counts");
+    let none = judge(&both, Some("ublk"));
+    assert_eq!(none.state, State::Unknown);
+    assert!(none.message.contains("the container has nbdkit, worker"), "{}", none.message);
+}
+
+#[test]
+fn an_unread_process_makes_locked_unknown_and_hides_nothing_bad() {
+    let crowded = |process| Facts { unread_processes: 1, ..facts(vec![process]) };
+    let verdict = judge(&crowded(daemon()), None);
+    assert_eq!(verdict.state, State::Unknown);
+    assert!(verdict.message.contains("1 more process"), "{}", verdict.message);
+    assert_eq!(judge(&crowded(daemon()), Some("nbdkit")).state, State::Unknown, "it may have the same name");
+    assert_eq!(judge(&crowded(Process { locked_kb: 4, ..daemon() }), None).state, State::Partial);
 }
 
 #[test]
@@ -67,16 +90,13 @@ proptest! {
         size in 0_u64..1 << 40, locked in 0_u64..1 << 40, swapped in 0_u64..3, hugetlb in 0_u64..1 << 20,
         unlockable in 0_u64..64, unread in 0_usize..3, capabilities in any::<u64>(), user_namespace in any::<bool>(),
     ) {
-        let mut facts = facts();
-        facts.daemon = Process {
+        let process = Process {
             size_kb: size, locked_kb: locked, swapped_kb: swapped, hugetlb_kb: hugetlb,
-            effective_capabilities: capabilities, ..facts.daemon
+            effective_capabilities: capabilities, user_namespace, ..daemon()
         };
-        facts.unlockable_kb = unlockable;
-        facts.unread_processes = unread;
-        facts.user_namespace = user_namespace;
+        let facts = Facts { unlockable_kb: unlockable, unread_processes: unread, ..facts(vec![process]) };
         let proven = locked > 0 && swapped == 0 && unread == 0
             && i128::from(size) - i128::from(locked) - i128::from(hugetlb) <= i128::from(unlockable);
-        prop_assert_eq!(judge(&facts).state == State::Locked, proven);
+        prop_assert_eq!(judge(&facts, None).state == State::Locked, proven);
     }
 }

@@ -18,4 +18,5 @@ mod admission;
 mod chart;
 mod cluster;
 mod host;
+mod states;
 mod verification;

@@ -1,13 +1,14 @@
 //! The argument lists we may execute in somebody's container. Nothing else ever runs.
 
-/// One exec, no shell: prints the files that `parse` reads, in this order.
+/// One exec, no shell: prints the files of process 1 and of the container, in the order that
+/// `parse` reads.
 ///
 /// World readable and free of the target's locks, so that a daemon stuck in a fault
 /// cannot hold the reader (`fs/proc/array.c`); never `cmdline` or `environ`, which
 /// read the target's own memory. A missing file is an error line of `cat` and no more:
-/// of the two `cgroup.procs` only one exists (cgroup v2, v1). The last file must equal
-/// `/proc/1/cgroup`, which also shows that nothing before it was cut off.
-pub const CAT: [&str; 10] = [
+/// of the files in `/sys/fs/cgroup` only those of one cgroup version exist. The last file
+/// must equal the daemon's `cgroup`, which also shows that nothing before it was cut off.
+pub const CAT: [&str; 17] = [
     "cat",
     "/proc/1/status",
     "/proc/1/limits",
@@ -15,10 +16,33 @@ pub const CAT: [&str; 10] = [
     "/proc/1/cgroup",
     "/proc/self/status",
     "/proc/self/maps",
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory.current",
+    "/sys/fs/cgroup/memory.stat",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    "/sys/fs/cgroup/memory/memory.stat",
+    "/sys/fs/cgroup/cgroup.stat",
     "/sys/fs/cgroup/cgroup.procs",
     "/sys/fs/cgroup/memory/cgroup.procs",
     "/proc/self/cgroup",
 ];
 
-/// Most bytes of output that are read; the files above fill about 8 kB.
-pub const MAX_OUTPUT: usize = 256 * 1024;
+/// The same for every process that the container sees, where the image has a shell.
+///
+/// The shell becomes the last `cat`, so that the reader is one process. The list of processes
+/// is made once, before: one that comes later is in `cgroup.procs` and was not read.
+pub const SH: [&str; 3] = [
+    "sh",
+    "-c",
+    "for p in /proc/[0-9]*; do cat $p/status $p/limits $p/uid_map $p/cgroup; done 2>/dev/null; \
+     cd /sys/fs/cgroup && exec cat /proc/self/status /proc/self/maps memory.max memory.current memory.stat \
+     memory/memory.limit_in_bytes memory/memory.usage_in_bytes memory/memory.stat \
+     cgroup.stat cgroup.procs memory/cgroup.procs /proc/self/cgroup",
+];
+
+/// Everything that may run; the chart's policy for the controller's account holds the same list.
+pub const ALLOWED: [&[&str]; 2] = [&CAT, &SH];
+
+/// Most bytes of output that are read: a process fills about 3 kB.
+pub const MAX_OUTPUT: usize = 1024 * 1024;

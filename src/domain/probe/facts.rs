@@ -1,35 +1,25 @@
-//! What one look into a container showed. Sizes are in kB of 1,024 bytes, as the kernel prints them.
+//! What one look into a container showed.
 
 /// One container's facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The first process of the container.
-    pub daemon: Process,
-    /// Mappings that no process can lock: `vvar`, `vvar_vclock`, `vdso`, measured on the reader
-    /// itself, which runs on the same kernel.
-    pub unlockable_kb: u64,
-    /// Processes of the container that were not read, the reader not counted.
+    /// The processes of the container that were read, the reader not among them. Never empty.
+    pub processes: Vec<Process>,
+    /// How many more the container has.
     pub unread_processes: usize,
-    /// Soft `RLIMIT_MEMLOCK` of the daemon, where it could be read.
-    pub locked_limit: Option<LockedLimit>,
-    /// The daemon lives in a user namespace, where capabilities do not lock memory.
-    pub user_namespace: bool,
+    /// Mappings that no process can lock, in kB: `vvar`, `vvar_vclock`, `vdso`, measured on the
+    /// reader itself, which runs on the same kernel.
+    pub unlockable_kb: u64,
+    /// The container's memory control group, where it could be read.
+    pub memory: Option<Memory>,
 }
 
-/// `Max locked memory` of `/proc/PID/limits`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockedLimit {
-    /// In bytes.
-    Bytes(u64),
-    /// No limit.
-    Unlimited,
-}
-
-/// `/proc/PID/status` (`proc_pid_status(5)`).
+/// One process, from `/proc/PID/{status,limits,uid_map}`. Sizes in kB of 1,024 bytes, as the
+/// kernel prints them (`task_mem()` in `fs/proc/task_mmu.c`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
     /// Process id as seen inside the container.
-    pub pid: u32,
+    pub pid: u64,
     /// `comm`, at most 15 bytes, chosen by the process.
     pub name: String,
     /// Effective uid.
@@ -44,4 +34,36 @@ pub struct Process {
     pub hugetlb_kb: u64,
     /// `CapEff`.
     pub effective_capabilities: u64,
+    /// Soft `RLIMIT_MEMLOCK`, where it could be read.
+    pub locked_limit: Option<LockedLimit>,
+    /// It lives in a user namespace, where capabilities do not lock memory.
+    pub user_namespace: bool,
+}
+
+/// `Max locked memory` of `/proc/PID/limits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockedLimit {
+    /// In bytes.
+    Bytes(u64),
+    /// No limit.
+    Unlimited,
+}
+
+/// The container's memory control group, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// `memory.max`, or `memory.limit_in_bytes`; `None`: no limit.
+    pub limit: Option<u64>,
+    /// What is charged now.
+    pub current: u64,
+    /// Of it, file pages that the kernel gives back under pressure.
+    pub reclaimable: u64,
+}
+
+impl Memory {
+    /// What may still be charged; `None`: no limit.
+    #[must_use]
+    pub fn headroom(&self) -> Option<u64> {
+        self.limit.map(|limit| limit.saturating_sub(self.current.saturating_sub(self.reclaimable)))
+    }
 }

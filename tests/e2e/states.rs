@@ -1,0 +1,202 @@
+//! The truth table: each state of memory locking, in a real container, judged from what the
+//! probes print there, and held against the flags of every mapping as root reads them on the node.
+
+use std::fs;
+
+use memlock_operator::domain::{
+    probe::{ALLOWED, parse},
+    verdict::{State, judge},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Namespace, apply, eventually, kubectl, run, running_id},
+    host,
+};
+
+/// States whose mappings no program can lock, and which the kernel never swaps: `VmLck` alone
+/// cannot tell them from unlocked memory, so that "partial" is allowed where "locked" is true.
+const UNLOCKABLE_MAPPINGS: [&str; 2] = ["ring", "droppable"];
+
+/// What the kernel says of all mappings of a container's processes, in kB.
+#[derive(Debug, Default)]
+struct Truth {
+    processes: usize,
+    /// Processes without one locked mapping.
+    without_locks: usize,
+    unlocked_kb: u64,
+    swapped_kb: u64,
+}
+
+impl Truth {
+    fn state(&self) -> State {
+        match self {
+            Self { swapped_kb: 1.., .. } => State::Swapped,
+            Self { without_locks: 1.., .. } => State::Unlocked,
+            Self { unlocked_kb: 1.., .. } => State::Partial,
+            _ => State::Locked,
+        }
+    }
+
+    /// A mapping is safe when it is locked (`lo`) or of a kind that is never swapped: driver
+    /// memory, hugetlb, dropped instead (`proc_pid_smaps(5)`).
+    fn of(container_id: &str) -> Self {
+        let mut truth = Self::default();
+        for pid in host::processes(container_id) {
+            let Ok(smaps) = fs::read_to_string(format!("/proc/{pid}/smaps")) else { continue };
+            // A zombie has no mappings, and nothing that could be swapped.
+            if smaps.is_empty() {
+                continue;
+            }
+            truth.processes += 1;
+            let (mut locked, mut size, mut mapping) = (false, 0, "");
+            for line in smaps.lines() {
+                let mut words = line.split_whitespace();
+                let (key, value) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+                if key.contains('-') {
+                    mapping = line.split_whitespace().nth(5).unwrap_or_default();
+                }
+                match key {
+                    "Size:" => size = value.parse().unwrap(),
+                    "Swap:" => truth.swapped_kb += value.parse::<u64>().unwrap(),
+                    "VmFlags:" => {
+                        let flags: Vec<&str> = line.split_whitespace().skip(1).collect();
+                        locked |= flags.contains(&"lo");
+                        let safe = ["lo", "pf", "io", "de", "mm", "ht", "dp"].iter().any(|flag| flags.contains(flag));
+                        // Pages of the kernel, which no process owns.
+                        let kernels = ["[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]"].contains(&mapping);
+                        truth.unlocked_kb += if safe || kernels { 0 } else { size };
+                    }
+                    _ => {}
+                }
+            }
+            truth.without_locks += usize::from(!locked);
+        }
+        truth
+    }
+}
+
+fn pod(namespace: &str, state: &str, change: &Value) -> Value {
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": state.replace('_', "-"), "namespace": namespace },
+        "spec": { "terminationGracePeriodSeconds": 0, "restartPolicy": "Never", "containers": [{
+            "name": "state", "image": "localhost/states:1", "imagePullPolicy": "IfNotPresent", "args": [state],
+            "env": [{ "name": "PATH", "value": "/bin" }],
+            "securityContext": { "capabilities": { "add": ["IPC_LOCK"] } },
+        }] },
+    });
+    json_patch::merge(&mut pod, change);
+    pod
+}
+
+/// Every state as root with the capability, and some of them otherwise.
+fn pods(namespace: &str) -> Vec<(String, Value)> {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/states/states.c");
+    let source = fs::read_to_string(program).unwrap();
+    let names = source.split("STATE(").skip(2).filter_map(|rest| rest.split(')').next());
+    let mut pods: Vec<_> = names.map(|name| (name.to_owned(), pod(namespace, name, &json!({})))).collect();
+    let variants = [
+        ("non-root", "none", json!({ "spec": { "securityContext": { "runAsUser": 1000 } } })),
+        ("user-namespace", "none", json!({ "spec": { "hostUsers": false } })),
+        (
+            "seccomp-default",
+            "all",
+            json!({ "spec": { "securityContext": { "seccompProfile": { "type": "RuntimeDefault" } } } }),
+        ),
+        ("host-pid", "all", json!({ "spec": { "hostPID": true } })),
+        ("host-pid-none", "none", json!({ "spec": { "hostPID": true } })),
+        ("shared-pid", "all", json!({ "spec": { "shareProcessNamespace": true } })),
+        ("shared-pid-none", "none", json!({ "spec": { "shareProcessNamespace": true } })),
+    ];
+    for (name, state, change) in variants {
+        let mut variant = pod(namespace, state, &change);
+        variant["metadata"]["name"] = json!(name);
+        pods.push((name.to_owned(), variant));
+    }
+    pods
+}
+
+fn started(namespace: &Namespace, name: &str) -> Value {
+    eventually(&format!("{name} ready"), || {
+        let log = run("kubectl", &["-n", &namespace.0, "logs", name]);
+        let said = String::from_utf8_lossy(&log.stdout).into_owned();
+        if said.contains("ready") {
+            Ok(namespace.get(name).unwrap())
+        } else {
+            Err(format!("{said} {:?}", namespace.get(name).map(|p| p["status"].clone())))
+        }
+    })
+}
+
+/// Huge pages of the machine, given back at the end.
+struct HugePages(String);
+
+impl HugePages {
+    const COUNT: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn reserve() -> Self {
+        let before = fs::read_to_string(Self::COUNT).unwrap();
+        fs::write(Self::COUNT, "8").unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        fs::write(Self::COUNT, &self.0).unwrap();
+    }
+}
+
+#[test]
+fn no_state_is_called_locked_that_is_not() {
+    let namespace = Namespace::new("states");
+    let all = pods(&namespace.0);
+    let _pages = HugePages::reserve();
+    assert!(all.len() >= 40, "{} states", all.len());
+    let mut wrong = Vec::new();
+    eprintln!("\n{:28} {:10} {:10} {:10} processes", "state", "truth", "cat", "sh");
+    // A few at a time: some of them hold a hundred MiB.
+    for some in all.chunks(8) {
+        for (_, manifest) in some {
+            apply(manifest);
+        }
+        for (state, manifest) in some {
+            let name = manifest["metadata"]["name"].as_str().unwrap();
+            let pod = started(&namespace, name);
+            let truth = Truth::of(&running_id(&pod).unwrap());
+            let judged: Vec<State> = ALLOWED
+                .iter()
+                .map(|argv| {
+                    let arguments = [&["-n", namespace.0.as_str(), "exec", name, "--"], *argv].concat();
+                    parse(&run("kubectl", &arguments).stdout).map_or(State::Unknown, |facts| judge(&facts, None).state)
+                })
+                .collect();
+            let [cat, sh] = judged.as_slice() else { panic!("two probes") };
+            eprintln!(
+                "{state:28} {:10} {:10} {:10} {}",
+                truth.state().label(),
+                cat.label(),
+                sh.label(),
+                truth.processes
+            );
+            let excused = UNLOCKABLE_MAPPINGS.contains(&state.as_str());
+            if !fits(truth.state(), *cat, true, excused) || !fits(truth.state(), *sh, false, excused) {
+                wrong.push(format!("{state}: {truth:?}, cat says {cat:?}, sh says {sh:?}"));
+            }
+        }
+        for (_, manifest) in some {
+            let name = manifest["metadata"]["name"].as_str().unwrap();
+            kubectl(&["-n", &namespace.0, "delete", "pod", name, "--wait=false"]);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A probe that sees every process must say the truth; one that does not may say unknown, or
+/// what is true of the process it saw, but never "locked" where that is wrong.
+fn fits(truth: State, said: State, may_miss: bool, excused: bool) -> bool {
+    said == truth
+        || (may_miss && said == State::Unknown)
+        || (excused && truth == State::Locked && said == State::Partial)
+}
