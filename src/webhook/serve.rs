@@ -15,8 +15,10 @@ use crate::platform::{
 
 /// Longest TLS handshake, and longest wait for a connection's first request.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
-/// Longest wait for the headers of each request.
-const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest wait for the headers of a later request, which is also how long a connection may be
+/// idle. The API server closes its own after 90 s (Go's `IdleConnTimeout`): closing first would
+/// race with a review that it is just sending.
+const HEADER_DEADLINE: Duration = Duration::from_mins(2);
 
 /// Flags of `memlock-operator webhook`.
 #[derive(Debug, Clone, clap::Args)]
