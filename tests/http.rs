@@ -7,14 +7,15 @@ use axum::{
     http::{Request, StatusCode, header::CONTENT_TYPE},
 };
 use http_body_util::BodyExt;
-use memlock_operator::webhook::{MAX_BODY, MUTATE_PATH, router};
+use memlock_operator::webhook::{MAX_BODY, MUTATE_PATH, Metrics, router};
+use prometheus_client::registry::Registry;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 async fn post(body: impl Into<Body>) -> (StatusCode, Value) {
     let request = Request::post(MUTATE_PATH).header(CONTENT_TYPE, "application/json").body(body.into()).unwrap();
-    let response = router().oneshot(request).await.unwrap();
+    let response = router(Metrics::register(&mut Registry::default())).oneshot(request).await.unwrap();
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let review: Value = serde_json::from_slice(&bytes).expect("every answer is JSON");
@@ -148,4 +149,23 @@ async fn a_body_that_never_ends_is_given_up() {
     let (status, response) = post(never).await;
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
     assert!(message(&response).contains("did not arrive"), "{}", message(&response));
+}
+
+#[tokio::test]
+async fn answers_are_counted_by_reason() {
+    let mut registry = Registry::with_prefix("memlock");
+    let router = router(Metrics::register(&mut registry));
+    for annotation in ["true", "true", "yes"] {
+        let request = Request::post(MUTATE_PATH).body(Body::from(review(&pod(annotation)).to_string())).unwrap();
+        router.clone().oneshot(request).await.unwrap();
+    }
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        "memlock_admission_reviews_total{allowed=\"true\",reason=\"CapabilityGranted\"} 2",
+        "memlock_admission_reviews_total{allowed=\"false\",reason=\"InvalidAnnotation\"} 1",
+        "memlock_admission_duration_seconds_count 3",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
 }

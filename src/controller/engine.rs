@@ -17,6 +17,7 @@ use super::{
     assess::Target,
     check::{Checked, Checker},
     events::Events,
+    metrics::Metrics,
     pod_view::{PodKey, PodView},
     report::{Report, clean_patch},
     schedule::{Schedule, Step, Written},
@@ -36,6 +37,7 @@ pub(super) struct Engine {
     client: Client,
     checker: Checker,
     events: Events,
+    metrics: Metrics,
 }
 
 /// How a step ended.
@@ -45,8 +47,8 @@ enum Done {
 }
 
 impl Engine {
-    pub(super) fn new(client: Client, events: Events) -> Self {
-        Self { checker: Checker::new(client.clone()), events, client }
+    pub(super) fn new(client: Client, events: Events, metrics: Metrics) -> Self {
+        Self { checker: Checker::new(client.clone()), events, metrics, client }
     }
 
     /// Follows the changes until shutdown is requested, then lets no step run on.
@@ -66,6 +68,7 @@ impl Engine {
                 let engine = self.clone();
                 tasks.spawn(async move { engine.perform(step).await });
             }
+            self.metrics.devices(&schedule.states());
             let due = schedule.next_due();
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
@@ -80,7 +83,12 @@ impl Engine {
                 },
                 Some(done) = tasks.join_next() => match done? {
                     Done::Checked { key, uid, targets, checked } => schedule.checked(&key, &uid, &targets, checked, Instant::now()),
-                    Done::Written { key, uid, report, outcome } => schedule.written(&key, &uid, report, outcome, Instant::now()),
+                    Done::Written { key, uid, report, outcome } => {
+                        let wait = schedule.written(&key, &uid, report, outcome, Instant::now());
+                        if let Some(wait) = wait {
+                            self.metrics.verdict_after(wait);
+                        }
+                    }
                 },
                 () = sleep_until(due) => {}
             }
@@ -90,7 +98,9 @@ impl Engine {
     async fn perform(self, step: Step) -> Done {
         match step {
             Step::Check { key, uid, targets, headroom } => {
+                let start = Instant::now();
                 let checked = self.checker.check(&key, &targets, &headroom).await;
+                self.metrics.checked(checked.verdict.state, start.elapsed());
                 debug!(namespace = key.namespace, pod = key.name, state = checked.verdict.state.label(), "checked");
                 Done::Checked { key, uid, targets, checked }
             }

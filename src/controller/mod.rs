@@ -4,6 +4,7 @@ mod assess;
 mod check;
 mod engine;
 mod events;
+mod metrics;
 mod pod_view;
 mod report;
 mod schedule;

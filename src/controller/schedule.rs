@@ -68,6 +68,8 @@ struct Entry {
     failures: u32,
     /// What the last look into these containers showed.
     headroom: Headroom,
+    /// Since when the containers run, until the first verdict on them stands.
+    waiting_since: Option<Instant>,
     /// What is to be written next.
     wanted: Option<Report>,
     /// What was written last; newer than what the watch shows.
@@ -111,6 +113,7 @@ impl Schedule {
                     entry.due = Some(now);
                     entry.wanted = None;
                     entry.changed = true;
+                    entry.waiting_since = matches!(entry.assessment, Assessment::Check(_)).then_some(now);
                 }
             }
             _ => {
@@ -147,18 +150,28 @@ impl Schedule {
         entry.want(Report::checked(checked.verdict, &checked.containers, targets));
     }
 
-    /// A write ended. `None` as report: our marks were taken off.
-    pub(super) fn written(&mut self, key: &PodKey, uid: &str, report: Option<Report>, outcome: Written, now: Instant) {
+    /// A write ended. `None` as report: our marks were taken off. Gives the time that containers
+    /// waited for the verdict, when this was their first.
+    pub(super) fn written(
+        &mut self,
+        key: &PodKey,
+        uid: &str,
+        report: Option<Report>,
+        outcome: Written,
+        now: Instant,
+    ) -> Option<Duration> {
         let interval = self.interval;
-        let Some(entry) = self.entry(key, uid) else { return };
+        let entry = self.entry(key, uid)?;
         entry.busy = false;
         match (outcome, report) {
             (Written::Done, Some(report)) => {
                 entry.failures = 0;
-                if report.verdict.state != State::Pending {
-                    entry.told = Some(report.verdict.reason.as_str());
-                }
+                let verdict = report.verdict.clone();
                 entry.written = Some(report);
+                if verdict.state != State::Pending {
+                    entry.told = Some(verdict.reason.as_str());
+                    return entry.waiting_since.take().map(|since| now - since);
+                }
             }
             (Written::Done, None) | (Written::Moot, _) => {
                 self.pods.remove(key);
@@ -178,6 +191,18 @@ impl Schedule {
                 }
             }
         }
+        None
+    }
+
+    /// How many pods stand in which state, by what was last written or, before that, seen.
+    pub(super) fn states(&self) -> HashMap<State, i64> {
+        let mut counts = HashMap::new();
+        for entry in self.pods.values() {
+            let seen = || State::ALL.into_iter().find(|state| entry.pod.label() == Some(state.label()));
+            let state = entry.written.as_ref().map(|report| report.verdict.state).or_else(seen);
+            *counts.entry(state.unwrap_or(State::Pending)).or_default() += 1;
+        }
+        counts
     }
 
     fn entry(&mut self, key: &PodKey, uid: &str) -> Option<&mut Entry> {
@@ -187,6 +212,7 @@ impl Schedule {
 
 impl Entry {
     fn new(pod: PodView, assessment: Assessment, now: Instant) -> Self {
+        let waiting_since = matches!(assessment, Assessment::Check(_)).then_some(now);
         Self {
             pod,
             assessment,
@@ -194,6 +220,7 @@ impl Entry {
             checks: 0,
             failures: 0,
             headroom: Headroom::new(),
+            waiting_since,
             wanted: None,
             written: None,
             told: None,

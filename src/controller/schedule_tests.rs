@@ -64,6 +64,20 @@ async fn a_running_container_is_checked_at_once_and_the_verdict_written_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_wait_for_a_verdict_is_told_once_and_states_are_counted() {
+    let now = Instant::now();
+    let mut schedule = schedule_with(pod(&json!({})), now);
+    assert_eq!(schedule.states(), HashMap::from([(State::Pending, 1)]));
+    perform(&mut schedule, locked(), Written::Done, now);
+    let Step::Write { key, pod, report, .. } = only(schedule.steps(now)) else { panic!("a write is due") };
+    let later = now + Duration::from_secs(1);
+    let told = schedule.written(&key, pod.uid(), Some(report.clone()), Written::Done, later);
+    assert_eq!(told, Some(Duration::from_secs(1)));
+    assert_eq!(schedule.written(&key, pod.uid(), Some(report), Written::Done, later), None);
+    assert_eq!(schedule.states(), HashMap::from([(State::Locked, 1)]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_written_that_already_stands() {
     let now = Instant::now();
     let first = Report::checked(locked().verdict, &locked().containers, &[target("c1")]);

@@ -5,11 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, ensure};
 use jiff::SignedDuration;
 
-use super::{engine::Engine, events::Events, watch::watch};
+use super::{engine::Engine, events::Events, metrics::Metrics, watch::watch};
 use crate::platform::{
     admin,
     certs::{Names, Publisher},
-    client,
+    client, metrics,
     runtime::{Readiness, Supervisor},
 };
 
@@ -52,11 +52,13 @@ pub async fn run(args: Args) -> Result<()> {
         service: args.webhook_service,
         configuration: args.webhook_configuration,
     };
+    let mut registry = metrics::registry();
     let publisher = Publisher::new(&client, names);
-    let engine = Engine::new(client.clone(), Events::new(client.clone(), args.instance));
+    let engine =
+        Engine::new(client.clone(), Events::new(client.clone(), args.instance), Metrics::register(&mut registry));
     let changes = watch(&client);
 
-    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), shutdown.clone()));
+    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, shutdown.clone()));
     supervisor.spawn("certificate", {
         let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
         async move {

@@ -1,26 +1,40 @@
-//! Plain HTTP for the kubelet: `/livez` and `/readyz`.
+//! Plain HTTP for the kubelet and Prometheus: `/livez`, `/readyz`, `/metrics`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    routing::get,
+};
+use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use super::runtime::{Readiness, Shutdown};
+use super::{
+    metrics,
+    runtime::{Readiness, Shutdown},
+};
 
 /// Serves until shutdown is requested; from then on the pod is unready because nobody answers.
-pub async fn serve(address: SocketAddr, readiness: Readiness, shutdown: Shutdown) -> Result<()> {
+pub async fn serve(address: SocketAddr, readiness: Readiness, registry: Registry, shutdown: Shutdown) -> Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: is the port taken?"))?;
-    let serving = axum::serve(listener, router(readiness));
+    let serving = axum::serve(listener, router(readiness, Arc::new(registry)));
     tokio::select! {
         result = serving => result.context("the admin listener failed"),
         () = shutdown.requested() => Ok(()),
     }
 }
 
-fn router(readiness: Readiness) -> Router {
-    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(readiness)
+fn router(readiness: Readiness, registry: Arc<Registry>) -> Router {
+    let metrics = move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&registry)) };
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(readiness)
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
@@ -45,13 +59,15 @@ mod tests {
         let readiness = Readiness::new(["certificate", "listener"]);
         let ask = |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
-            let router = router(readiness.clone());
+            let router = router(readiness.clone(), Arc::new(metrics::registry()));
             async move {
                 let response = router.oneshot(request).await.unwrap();
                 let status = response.status();
                 (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
             }
         };
+        let metrics = ask("/metrics").await.1;
+        assert!(metrics.contains("memlock_build_info{version=") && metrics.ends_with("# EOF\n"), "{metrics}");
         readiness.open("listener");
         assert_eq!(ask("/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "waiting for: certificate\n".to_owned()));
         assert_eq!(ask("/livez").await.0, StatusCode::OK);

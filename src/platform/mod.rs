@@ -4,5 +4,6 @@ pub mod admin;
 pub mod certs;
 pub mod client;
 pub mod exec;
+pub mod metrics;
 pub mod runtime;
 pub mod telemetry;

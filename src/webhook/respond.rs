@@ -12,12 +12,25 @@ use crate::domain::inject::{self, Verb};
 /// What kubectl puts before each of our sentences, so that people know who speaks.
 const SPEAKER: &str = "memlock";
 
+/// What goes back, and what is counted of it.
+pub(super) struct Answer {
+    pub(super) review: AdmissionReview<DynamicObject>,
+    pub(super) allowed: bool,
+    pub(super) reason: &'static str,
+}
+
+impl Answer {
+    fn new(response: AdmissionResponse, reason: &'static str) -> Self {
+        Self { allowed: response.allowed, review: response.into_review(), reason }
+    }
+}
+
 /// Answers a request that could be read.
-pub(super) fn answer(request: &Request) -> AdmissionReview<DynamicObject> {
+pub(super) fn answer(request: &Request) -> Answer {
     let mut response = blank(&request.uid);
     response.allowed = true;
     let Some(pod) = &request.pod else {
-        return response.into_review();
+        return Answer::new(response, "NotAPodCreation");
     };
     let decision = inject::decide(pod);
     let patch = inject::patch(&inject::plan(&decision, pod), pod);
@@ -49,15 +62,15 @@ pub(super) fn answer(request: &Request) -> AdmissionReview<DynamicObject> {
         operations,
         "admission"
     );
-    response.into_review()
+    Answer::new(response, decision.reason.as_str())
 }
 
 /// Answers a body that could not be read.
-pub(super) fn reject(refused: &Refused) -> AdmissionReview<DynamicObject> {
+pub(super) fn reject(refused: &Refused) -> Answer {
     info!(uid = refused.uid, allowed = false, reason = refused.fault.reason(), "admission");
     let mut response = refuse(blank(&refused.uid), &refused.fault.to_string(), 400, "BadRequest");
     response.audit_annotations = [("reason".to_owned(), refused.fault.reason().to_owned())].into();
-    response.into_review()
+    Answer::new(response, refused.fault.reason())
 }
 
 /// Answers a body that was not read to its end.

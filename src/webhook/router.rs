@@ -1,17 +1,17 @@
 //! HTTP → bytes, with a limit on their size and on the time they take.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::Request,
+    extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
 };
 
-use super::{respond, review};
+use super::{Metrics, respond, review};
 
 /// Where the API server posts reviews.
 pub const MUTATE_PATH: &str = "/mutate";
@@ -22,26 +22,29 @@ pub const MAX_BODY: usize = 8 * 1024 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(4);
 
 /// The webhook's routes, without a listener.
-pub fn router() -> Router {
-    Router::new().route(MUTATE_PATH, post(mutate))
+pub fn router(metrics: Metrics) -> Router {
+    Router::new().route(MUTATE_PATH, post(mutate)).with_state(metrics)
 }
 
-async fn mutate(request: Request) -> Response {
+async fn mutate(State(metrics): State<Metrics>, request: Request) -> Response {
     let declared =
         request.headers().get(axum::http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
         return too_large();
     }
-    let (status, review) = match read(request.into_body()).await {
-        Ok(bytes) => match review::decode(&bytes) {
-            Ok(request) => (StatusCode::OK, respond::answer(&request)),
-            // The API server reads an answer only from a 200; without a uid nobody could match it.
-            Err(refused) if refused.uid.is_empty() => (StatusCode::BAD_REQUEST, respond::reject(&refused)),
-            Err(refused) => (StatusCode::OK, respond::reject(&refused)),
-        },
+    let bytes = match read(request.into_body()).await {
+        Ok(bytes) => bytes,
         Err(response) => return response,
     };
-    (status, Json(review)).into_response()
+    let start = Instant::now();
+    let (status, answer) = match review::decode(&bytes) {
+        Ok(request) => (StatusCode::OK, respond::answer(&request)),
+        // The API server reads an answer only from a 200; without a uid nobody could match it.
+        Err(refused) if refused.uid.is_empty() => (StatusCode::BAD_REQUEST, respond::reject(&refused)),
+        Err(refused) => (StatusCode::OK, respond::reject(&refused)),
+    };
+    metrics.answered(answer.allowed, answer.reason, start.elapsed());
+    (status, Json(answer.review)).into_response()
 }
 
 async fn read(body: Body) -> Result<axum::body::Bytes, Response> {

@@ -6,10 +6,11 @@ use anyhow::{Context, Result};
 use axum_server::{Handle, Server, tls_rustls::RustlsAcceptor};
 use tracing::info;
 
-use super::router::router;
+use super::{Metrics, router::router};
 use crate::platform::{
     admin,
     certs::{CertificateFiles, follow},
+    metrics,
     runtime::{Readiness, Shutdown, Supervisor},
 };
 
@@ -50,12 +51,21 @@ pub async fn run(args: Args) -> Result<()> {
     let shutdown = supervisor.shutdown();
 
     let files = CertificateFiles { certificate: args.tls_cert_file.clone(), key: args.tls_key_file.clone() };
-    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), shutdown.clone()));
-    supervisor.spawn("webhook", serve(args, files, readiness, shutdown));
+    let mut registry = metrics::registry();
+    let counted = Metrics::register(&mut registry);
+
+    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, shutdown.clone()));
+    supervisor.spawn("webhook", serve(args, files, counted, readiness, shutdown));
     supervisor.run().await
 }
 
-async fn serve(args: Args, files: CertificateFiles, readiness: Readiness, shutdown: Shutdown) -> Result<()> {
+async fn serve(
+    args: Args,
+    files: CertificateFiles,
+    metrics: Metrics,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> Result<()> {
     let Some((config, follower)) = shutdown.unless_stopped(follow(files)).await else { return Ok(()) };
     readiness.open("certificate");
 
@@ -84,7 +94,7 @@ async fn serve(args: Args, files: CertificateFiles, readiness: Readiness, shutdo
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        result = server.serve(router().into_make_service()) => result.with_context(|| format!("cannot serve on {}: is the port taken?", args.listen)),
+        result = server.serve(router(metrics).into_make_service()) => result.with_context(|| format!("cannot serve on {}: is the port taken?", args.listen)),
         never = follower.run() => match never {},
         () = stop => Ok(()),
         () = announce => Ok(()),

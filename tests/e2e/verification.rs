@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::{
     cluster::{
-        Namespace, apply, condition, eventually, kubectl, label, log_lines, nbdkit, opted_in, reported, run, running_id,
+        Namespace, SYSTEM, apply, condition, eventually, kubectl, label, log_lines, nbdkit, opted_in, reported, run,
+        running_id,
     },
     host,
 };
@@ -143,5 +144,28 @@ fn kubectl_can_wait_and_tell() {
         } else {
             Err(told)
         }
+    });
+}
+
+#[test]
+fn metrics_tell_what_stands_on_the_pods() {
+    let namespace = Namespace::new("metrics");
+    create(&namespace, "device", &opted_in(), &["--swap"]);
+    namespace.state("device", "locked");
+    let selector = ["-l", "app.kubernetes.io/component=controller", "-o", "jsonpath={.items[0].metadata.name}"];
+    let controller = kubectl(&[&["-n", SYSTEM, "get", "pods"], &selector[..]].concat());
+    let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{controller}:8080/proxy/metrics");
+    eventually("the metrics", || {
+        let text = kubectl(&["get", "--raw", &path]);
+        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        let locked = value("memlock_swap_devices{state=\"locked\"}").unwrap_or_default();
+        let waits = value("memlock_time_to_verdict_seconds_count").unwrap_or_default();
+        let (sum, checks) =
+            (value("memlock_time_to_verdict_seconds_sum"), value("memlock_check_duration_seconds_count"));
+        if locked < 1.0 || waits < 1.0 || checks.unwrap_or_default() < 1.0 {
+            return Err(text);
+        }
+        eprintln!("mean time to verdict over {waits} containers: {:.3} s", sum.unwrap_or_default() / waits);
+        Ok(())
     });
 }
