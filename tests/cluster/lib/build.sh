@@ -92,16 +92,21 @@ run_step() { # function arguments...
   export source_dir cache pause_image
   setsid bash -c '"$@"' step "$@" 8>&- 9>&- </dev/null >"$step_log" 2>&1 &
   step_pid=$!
+  # Within a start: the record lets the next command end it when this script is killed.
+  [[ ! -d $state/pid ]] || echo "$step_pid $(start_time "$step_pid")" >"$state/pid/build"
   local result=0
   wait "$step_pid" || result=$?
   step_pid=
+  rm -f "$state/pid/build"
   return "$result"
 }
 
 step_pid='' step_log=''
 cancel_build() {
-  [[ -z $step_pid ]] || kill -KILL -- "-$step_pid" 2>/dev/null || true
-  [[ -z $step_log ]] || rm -f "$step_log"
+  [[ -n $step_pid ]] || return 0
+  kill -KILL -- "-$step_pid" 2>/dev/null || true
+  wait "$step_pid" 2>/dev/null || true # else bash reports it
+  rm -f "$step_log"
 }
 
 build() {
@@ -119,7 +124,7 @@ build() {
     step_pid=
   fi
   rm -f "$bin"/.partial.* "$bin"/cni/.partial.* "$images"/.partial.*
-  step_log=$(mktemp)
+  step_log=$bin/.partial.log
   for step in "${steps[@]}"; do
     read -r component package <<<"$step"
     n=$((n + 1)) started=$SECONDS
@@ -140,6 +145,5 @@ build() {
     say "$((SECONDS - started)) s"
   done
   rm -f "$step_log"
-  step_log=
   exec 8<&-
 }

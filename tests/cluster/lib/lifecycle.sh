@@ -130,11 +130,9 @@ stop_everything() {
     return 1
   }
   disable_controllers
-  if [[ -s $state/made-folders ]]; then
-    xargs rmdir 2>/dev/null <"$state/made-folders" || true # not empty: somebody else uses it by now
-  fi
-  rm -rf --one-file-system "$state"
-  rm -f "$kubeconfig"
+  [[ ! -s $state/published ]] || rm -f "$(<"$state/published")"
+  # Only what a start of ours made, whatever MEMLOCK_CLUSTER_STATE says.
+  [[ ! -d $state/pid ]] || rm -rf --one-file-system "$state"
 }
 
 cluster_status() { # prints one line; 0 running, 3 not

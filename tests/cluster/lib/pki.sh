@@ -49,4 +49,5 @@ publish_kubeconfig() {
   # Under sudo the tree belongs to somebody else, who wants to use the cluster.
   chown --reference="$source_dir" "$kubeconfig.partial"
   mv "$kubeconfig.partial" "$kubeconfig"
+  echo "$kubeconfig" >"$state/published"
 }

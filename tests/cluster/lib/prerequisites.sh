@@ -58,8 +58,12 @@ need_state_folder() {
     lack "the state folder $state will not do" "set MEMLOCK_CLUSTER_STATE to a plain absolute path outside /run and /var/log"
     return
   }
-  mkdir -p "$(dirname "$state")" && probe=$(mktemp -d "$state.probe.XXXX")
-  mkdir "$probe"/{lower,upper,work,merged}
+  if [[ ! -d $state/pid && -n $(ls -A "$state" 2>/dev/null) ]]; then
+    lack "$state holds something else" "set MEMLOCK_CLUSTER_STATE to a folder that does not exist yet"
+    return
+  fi
+  probe=$state/probe
+  mkdir -p "$state/pid" "$probe"/{lower,upper,work,merged}
   unshare --mount mount -t overlay overlay \
     -o "lowerdir=$probe/lower,upperdir=$probe/upper,workdir=$probe/work" "$probe/merged" 2>/dev/null ||
     lack "overlayfs does not work below $(dirname "$state")" "set MEMLOCK_CLUSTER_STATE to a folder on ext4 or xfs; modprobe overlay"
@@ -69,7 +73,7 @@ need_state_folder() {
 need_cgroups() {
   [[ -e /sys/fs/cgroup/cgroup.controllers || -d /sys/fs/cgroup/memory ]] ||
     lack "no cgroups below /sys/fs/cgroup" "mount -t cgroup2 cgroup2 /sys/fs/cgroup"
-  [[ -w /sys/fs/cgroup ]] || lack "/sys/fs/cgroup is read-only" "run outside a container, or in a privileged one"
+  ((EUID != 0)) || [[ -w /sys/fs/cgroup ]] || lack "/sys/fs/cgroup is read-only" "run outside a container, or in a privileged one"
 }
 
 need_port() {

@@ -3,7 +3,7 @@
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 repo=$(cd "$source_dir/../.." && pwd)
 
-cache=${MEMLOCK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memlock-operator}/cluster
+cache=${MEMLOCK_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/memlock-operator}/cluster
 state=${MEMLOCK_CLUSTER_STATE:-/var/lib/memlock-cluster}
 out=${MEMLOCK_CLUSTER_OUT:-$repo/target/cluster}
 host_port=${MEMLOCK_CLUSTER_PORT:-16443}
