@@ -104,20 +104,18 @@ fn post(body: &[u8]) -> (String, Value) {
     (code.to_owned(), serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {body}")))
 }
 
+/// Names and restarts of the webhook's pods, once those of an earlier version have drained.
+fn restarts() -> String {
+    let fields = "jsonpath={.items[*].metadata.name} {.items[*].status.containerStatuses[*].restartCount}";
+    let replicas: usize = kubectl(&["-n", SYSTEM, "get", WEBHOOK, "-o", "jsonpath={.spec.replicas}"]).parse().unwrap();
+    eventually("the webhook's pods, and no others", || {
+        let pods = kubectl(&["-n", SYSTEM, "get", "pods", "-l", "app.kubernetes.io/component=webhook", "-o", fields]);
+        if pods.split_whitespace().count() == 2 * replicas { Ok(pods) } else { Err(pods) }
+    })
+}
+
 #[test]
 fn bad_input_gets_its_answer_and_the_process_lives() {
-    let restarts = || {
-        kubectl(&[
-            "-n",
-            SYSTEM,
-            "get",
-            "pods",
-            "-l",
-            "app.kubernetes.io/component=webhook",
-            "-o",
-            "jsonpath={.items[*].metadata.name} {.items[*].status.containerStatuses[*].restartCount}",
-        ])
-    };
     let before = restarts();
     let review = |object: Value, version: &str| {
         json!({ "apiVersion": version, "kind": "AdmissionReview", "request": {
