@@ -7,15 +7,17 @@ use axum::{
     http::{Request, StatusCode, header::CONTENT_TYPE},
 };
 use http_body_util::BodyExt;
-use memlock_operator::webhook::{MAX_BODY, MUTATE_PATH, Metrics, router};
+use memlock_operator::webhook::{MAX_BODY, Metrics, router};
 use prometheus_client::registry::Registry;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+const MUTATE_PATH: &str = "/mutate/privileged";
+
 async fn post(body: impl Into<Body>) -> (StatusCode, Value) {
     let request = Request::post(MUTATE_PATH).header(CONTENT_TYPE, "application/json").body(body.into()).unwrap();
-    let response = router(Metrics::register(&mut Registry::default())).oneshot(request).await.unwrap();
+    let response = router(Metrics::register(&mut Registry::default()), None).oneshot(request).await.unwrap();
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let review: Value = serde_json::from_slice(&bytes).expect("every answer is JSON");
@@ -69,9 +71,26 @@ async fn an_annotated_pod_is_patched_and_told_why() {
     assert_eq!(first["path"], "/spec/containers/0/securityContext");
     assert_eq!(
         response["auditAnnotations"],
-        json!({ "reason": "CapabilityGranted", "containers": "server", "granted": "server" })
+        json!({ "reason": "CapabilityGranted", "containers": "server", "rows": "CapabilityGranted", "granted": "server" })
     );
     assert!(response["warnings"][0].as_str().unwrap().contains("container server got the capability IPC_LOCK"));
+}
+
+#[tokio::test]
+async fn the_level_of_the_namespace_is_in_the_path() {
+    let router = router(Metrics::register(&mut Registry::default()), None);
+    let ask = |level: &str| {
+        let body = Body::from(review(&pod("true")).to_string());
+        router.clone().oneshot(Request::post(format!("/mutate/{level}")).body(body).unwrap())
+    };
+    let baseline = ask("baseline").await.unwrap();
+    assert_eq!(baseline.status(), StatusCode::OK);
+    let bytes = baseline.into_body().collect().await.unwrap().to_bytes();
+    let answer: Value = serde_json::from_slice(&bytes).unwrap();
+    let response = &answer["response"];
+    assert_eq!((&response["allowed"], &response["auditAnnotations"]["reason"]), (&json!(false), &json!("PodSecurity")));
+    assert!(message(response).contains("kubectl label namespace"), "{response}");
+    assert_eq!(ask("strict").await.unwrap().status(), StatusCode::NOT_FOUND);
 }
 
 #[rstest]
@@ -154,7 +173,7 @@ async fn a_body_that_never_ends_is_given_up() {
 #[tokio::test]
 async fn answers_are_counted_by_reason() {
     let mut registry = Registry::with_prefix("memlock");
-    let router = router(Metrics::register(&mut registry));
+    let router = router(Metrics::register(&mut registry), None);
     for annotation in ["true", "true", "yes"] {
         let request = Request::post(MUTATE_PATH).body(Body::from(review(&pod(annotation)).to_string())).unwrap();
         router.clone().oneshot(request).await.unwrap();

@@ -3,6 +3,7 @@
 //! Pure: no runtime, no client, no HTTP, no clock, no file. `tests/domain_is_pure.rs`
 //! holds this, so that every rule can be shown by a table.
 
+pub mod annotations;
 pub mod inject;
 pub mod intent;
 pub mod names;

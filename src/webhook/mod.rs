@@ -2,12 +2,14 @@
 //!
 //! Knows the domain, never the cluster: no client, no rights, no state, no side effects.
 
+mod agent_args;
 mod metrics;
 mod respond;
 mod review;
 mod router;
 mod serve;
 
+pub use agent_args::{AgentArgs, AgentDelivery};
 pub use metrics::Metrics;
-pub use router::{MAX_BODY, MUTATE_PATH, router};
+pub use router::{MAX_BODY, router};
 pub use serve::{Args, run};

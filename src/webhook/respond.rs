@@ -1,13 +1,16 @@
 //! Decision → `AdmissionReview` response. Always well-formed, always with the request's uid.
 
+use std::collections::HashMap;
+
 use kube::core::{
     DynamicObject,
     admission::{AdmissionResponse, AdmissionReview},
 };
+use serde_json::Value;
 use tracing::info;
 
-use super::review::{Refused, Request};
-use crate::domain::inject::{self, Verb};
+use super::review::{Fault, Refused, Request};
+use crate::domain::inject::{self, Settings, Step, Verb};
 
 /// What kubectl puts before each of our sentences, so that people know who speaks.
 const SPEAKER: &str = "memlock";
@@ -26,23 +29,18 @@ impl Answer {
 }
 
 /// Answers a request that could be read.
-pub(super) fn answer(request: &Request) -> Answer {
+pub(super) fn answer(request: &Request, settings: &Settings) -> Answer {
     let mut response = blank(&request.uid);
     response.allowed = true;
     let Some(pod) = &request.pod else {
         return Answer::new(response, "NotAPodCreation");
     };
-    let decision = inject::decide(pod);
-    let patch = inject::patch(&inject::plan(&decision, pod), pod);
+    let (decision, patch) = match inject::inject(pod, settings) {
+        Ok(injection) => (injection.decision, injection.patch),
+        Err(error) => return reject(&Refused { uid: request.uid.clone(), fault: Fault::BadPod(error) }),
+    };
     let operations = patch.0.len();
-
-    let audit = [
-        ("reason", decision.reason.as_str().to_owned()),
-        ("containers", decision.targets.join(",")),
-        ("granted", decision.grants.join(",")),
-    ];
-    response.audit_annotations =
-        audit.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)).collect();
+    response.audit_annotations = audit(&decision);
     response.warnings = Some(decision.warnings.iter().map(|w| format!("{SPEAKER}: {w}")).collect());
     if decision.verb == Verb::Deny {
         response = refuse(response, &decision.message, 422, "Invalid");
@@ -55,7 +53,7 @@ pub(super) fn answer(request: &Request) -> Answer {
     info!(
         uid = request.uid,
         namespace = request.namespace,
-        pod = pod.display_name(),
+        pod = display_name(pod),
         dry_run = request.dry_run,
         allowed = response.allowed,
         reason = decision.reason.as_str(),
@@ -63,6 +61,26 @@ pub(super) fn answer(request: &Request) -> Answer {
         "admission"
     );
     Answer::new(response, decision.reason.as_str())
+}
+
+/// What the API server's audit log keeps of it, a word for each chosen container.
+fn audit(decision: &inject::Decision) -> HashMap<String, String> {
+    let each = |say: fn(&Step) -> String| decision.steps.iter().map(say).collect::<Vec<_>>().join(",");
+    let granted = |step: &&Step| !step.capabilities.is_empty();
+    let granted: Vec<&str> = decision.steps.iter().filter(granted).map(|step| step.container.as_str()).collect();
+    let all = [
+        ("reason", decision.reason.as_str().to_owned()),
+        ("containers", each(|step| step.container.clone())),
+        ("rows", each(|step| step.row.as_str().to_owned())),
+        ("granted", granted.join(",")),
+    ];
+    all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// `name`, else the stem of the name to come.
+fn display_name(pod: &Value) -> &str {
+    let given = |key: &str| pod.get("metadata")?.get(key)?.as_str().filter(|name| !name.is_empty());
+    given("name").or_else(|| given("generateName")).unwrap_or_default()
 }
 
 /// Answers a body that could not be read.

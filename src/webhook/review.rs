@@ -1,10 +1,8 @@
 //! Bytes → a request that can be decided, or a refusal that carries the request's uid.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use thiserror::Error;
-
-use crate::domain::inject::Pod;
 
 /// The only version we answer (`admissionReviewVersions: [v1]`).
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -16,7 +14,7 @@ pub(super) struct Request {
     pub(super) namespace: String,
     pub(super) dry_run: bool,
     /// `None`: the request is none that we decide about (not the creation of a pod).
-    pub(super) pod: Option<Pod>,
+    pub(super) pod: Option<Value>,
 }
 
 /// Why a body cannot be decided.
@@ -104,7 +102,7 @@ struct Kind {
     name: String,
 }
 
-/// Reads a review. The pod is read in part only and never written back.
+/// Reads a review.
 pub(super) fn decode(body: &[u8]) -> Result<Request, Refused> {
     let nameless = |fault| Refused { uid: String::new(), fault };
     if body.is_empty() {

@@ -5,28 +5,41 @@ use std::time::{Duration, Instant};
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::{Request, State},
+    extract::{Path, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
 };
 
 use super::{Metrics, respond, review};
+use crate::domain::inject::{Agent, Level, Settings};
 
-/// Where the API server posts reviews.
-pub const MUTATE_PATH: &str = "/mutate";
+/// Where the API server posts reviews: the last part is the Pod Security level that the pod's namespace
+/// enforces. A webhook has no right to read namespaces; the configuration's selectors tell them apart.
+const MUTATE_PATH: &str = "/mutate/{level}";
 /// Largest body in bytes. The API server sends objects of up to 3 MiB (`--max-request-bytes`
 /// of etcd allows 1.5 MiB), and an update carries two.
 pub const MAX_BODY: usize = 8 * 1024 * 1024;
 /// Longest time that a body may take to arrive; the webhook's own time-out is 5 s.
 const BODY_DEADLINE: Duration = Duration::from_secs(4);
 
-/// The webhook's routes, without a listener.
-pub fn router(metrics: Metrics) -> Router {
-    Router::new().route(MUTATE_PATH, post(mutate)).with_state(metrics)
+/// What every request needs.
+#[derive(Clone)]
+struct Shared {
+    metrics: Metrics,
+    agent: Option<Agent>,
 }
 
-async fn mutate(State(metrics): State<Metrics>, request: Request) -> Response {
+/// The webhook's routes, without a listener.
+pub fn router(metrics: Metrics, agent: Option<Agent>) -> Router {
+    Router::new().route(MUTATE_PATH, post(mutate)).with_state(Shared { metrics, agent })
+}
+
+async fn mutate(State(shared): State<Shared>, Path(level): Path<String>, request: Request) -> Response {
+    let level = match level.parse::<Level>() {
+        Ok(level) => level,
+        Err(error) => return transport(StatusCode::NOT_FOUND, &error.to_string(), "NotFound"),
+    };
     let declared =
         request.headers().get(axum::http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
@@ -38,12 +51,12 @@ async fn mutate(State(metrics): State<Metrics>, request: Request) -> Response {
     };
     let start = Instant::now();
     let (status, answer) = match review::decode(&bytes) {
-        Ok(request) => (StatusCode::OK, respond::answer(&request)),
+        Ok(request) => (StatusCode::OK, respond::answer(&request, &Settings { level, agent: shared.agent })),
         // The API server reads an answer only from a 200; without a uid nobody could match it.
         Err(refused) if refused.uid.is_empty() => (StatusCode::BAD_REQUEST, respond::reject(&refused)),
         Err(refused) => (StatusCode::OK, respond::reject(&refused)),
     };
-    metrics.answered(answer.allowed, answer.reason, start.elapsed());
+    shared.metrics.answered(answer.allowed, answer.reason, start.elapsed());
     (status, Json(answer.review)).into_response()
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use axum_server::{Handle, Server, tls_rustls::RustlsAcceptor};
 use tracing::info;
 
-use super::{Metrics, router::router};
+use super::{AgentArgs, Metrics, router::router};
 use crate::platform::{
     admin,
     certs::{CertificateFiles, follow},
@@ -42,6 +42,9 @@ pub struct Args {
     /// After that: seconds that open requests may take.
     #[arg(long, env = "MEMLOCK_DRAIN", default_value_t = 10)]
     pub drain: u64,
+    /// Where the agent comes from.
+    #[command(flatten)]
+    pub agent: AgentArgs,
 }
 
 /// Serves until told to stop.
@@ -94,7 +97,7 @@ async fn serve(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        result = server.serve(router(metrics).into_make_service()) => result.with_context(|| format!("cannot serve on {}: is the port taken?", args.listen)),
+        result = server.serve(router(metrics, args.agent.agent()).into_make_service()) => result.with_context(|| format!("cannot serve on {}: is the port taken?", args.listen)),
         never = follower.run() => match never {},
         () = stop => Ok(()),
         () = announce => Ok(()),

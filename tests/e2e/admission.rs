@@ -79,7 +79,7 @@ fn post(body: &[u8]) -> (String, Value) {
     std::fs::write(&file, body).unwrap();
     let cluster = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/cluster");
     let data = format!("@{}", file.display());
-    let url = format!("https://{address}/mutate");
+    let url = format!("https://{address}/mutate/privileged");
     let answer = succeed(
         cluster,
         &[

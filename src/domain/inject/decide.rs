@@ -2,9 +2,15 @@
 //!
 //! Denied is only what fails on every node; what the node decides is a warning.
 
-use super::pod::{Container, Pod};
+use super::{
+    notes,
+    pod::{Container, Pod},
+    row::{Preload, Row, Situation, row},
+    settings::{Level, Settings},
+};
 use crate::domain::{
-    intent::{self, Intent, IntentError},
+    annotations,
+    intent::{self, CapabilitySource, Intent, IntentError, LockBy, LockFlags},
     names,
 };
 
@@ -30,14 +36,10 @@ pub enum Reason {
     Windows,
     /// The author asked for checks only.
     VerifyOnly,
-    /// `drop: [IPC_LOCK]` wins over any `add`.
-    CapabilityDropped,
-    /// Every chosen container already has the capability.
-    AlreadyCapable,
-    /// `IPC_LOCK` was added.
-    CapabilityGranted,
     /// The annotations cannot be followed.
     BadIntent(&'static str),
+    /// By the row of the first chosen container, or of the one that is refused.
+    Row(Row),
 }
 
 impl Reason {
@@ -49,11 +51,45 @@ impl Reason {
             Self::MirrorPod => "MirrorPod",
             Self::Windows => "Windows",
             Self::VerifyOnly => "VerifyOnly",
-            Self::CapabilityDropped => "CapabilityDropped",
-            Self::AlreadyCapable => "AlreadyCapable",
-            Self::CapabilityGranted => "CapabilityGranted",
             Self::BadIntent(reason) => reason,
+            Self::Row(row) => row.as_str(),
         }
+    }
+}
+
+/// What the launcher does before it becomes the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launcher {
+    /// Lock the daemon when it is started, with these flags.
+    pub lock: Option<LockFlags>,
+    /// Set `PR_SET_IO_FLUSHER`.
+    pub io_flusher: bool,
+}
+
+/// What is done for one chosen container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its name.
+    pub container: String,
+    /// The row of the table that fits.
+    pub row: Row,
+    /// One sentence: what, where, why, what to do.
+    pub message: String,
+    /// Capabilities that it needs and does not have.
+    pub capabilities: Vec<&'static str>,
+    /// Its program is started by the launcher.
+    pub launcher: Option<Launcher>,
+    /// Its program is locked by the preloaded library.
+    pub preload: bool,
+    /// The lock is tried before it starts.
+    pub preflight: bool,
+}
+
+impl Step {
+    /// Whether files of ours are needed in the container.
+    #[must_use]
+    pub fn needs_agent(&self) -> bool {
+        self.launcher.is_some() || self.preload || self.preflight
     }
 }
 
@@ -68,53 +104,46 @@ pub struct Decision {
     pub message: String,
     /// Sentences shown by kubectl, `message` among them when it helps.
     pub warnings: Vec<String>,
-    /// Containers that serve the device, in the author's order.
-    pub targets: Vec<String>,
-    /// Those of them that get `IPC_LOCK`.
-    pub grants: Vec<String>,
+    /// One a container that serves the device, in the author's order; empty unless the pod is judged.
+    pub steps: Vec<Step>,
+    /// What the author asks for, where that could be read.
+    pub intent: Option<Intent>,
 }
 
 impl Decision {
-    fn new(verb: Verb, reason: Reason, message: String) -> Self {
-        Self { verb, reason, message, warnings: Vec::new(), targets: Vec::new(), grants: Vec::new() }
+    fn new(verb: Verb, reason: Reason, message: impl Into<String>) -> Self {
+        Self { verb, reason, message: message.into(), warnings: Vec::new(), steps: Vec::new(), intent: None }
     }
 
     fn refused(error: &IntentError) -> Self {
         Self::new(Verb::Deny, Reason::BadIntent(error.reason()), error.to_string())
     }
 
-    fn with(mut self, targets: &[&Container], warnings: Vec<String>) -> Self {
-        self.targets = targets.iter().map(|c| c.name.clone()).collect();
-        self.warnings = warnings;
-        self
-    }
-
     /// Whether our outputs on a copied manifest must go: the pod is ours to judge.
     #[must_use]
     pub fn is_managed(&self) -> bool {
-        self.verb != Verb::Deny && !self.targets.is_empty()
+        self.verb != Verb::Deny && self.intent.is_some()
     }
 }
 
 /// Decides for a pod that is being created.
 #[must_use]
-pub fn decide(pod: &Pod) -> Decision {
+pub fn decide(pod: &Pod, settings: &Settings) -> Decision {
     if pod.is_mirror() {
         let message = "a mirror pod reflects a static pod; changing it changes nothing on the node";
-        return Decision::new(Verb::Untouched, Reason::MirrorPod, message.to_owned());
+        return Decision::new(Verb::Untouched, Reason::MirrorPod, message);
     }
     let intent = match intent::parse(pod.annotations()) {
         Err(error) => return Decision::refused(&error),
         Ok(None) => {
             let message = format!("the pod did not opt in with {}: \"true\"", names::SWAP_DEVICE);
-            let mut decision = Decision::new(Verb::Untouched, Reason::NotOptedIn, message);
-            decision.warnings = intent::without_effect(pod.annotations());
-            return decision;
+            let warnings = annotations::unknown(pod.annotations());
+            return Decision { warnings, ..Decision::new(Verb::Untouched, Reason::NotOptedIn, message) };
         }
         Ok(Some(intent)) => intent,
     };
     match chosen(pod, &intent) {
-        Ok(targets) => decide_targets(pod, &intent, &targets),
+        Ok(targets) => decide_targets(pod, intent, &targets, settings),
         Err(error) => Decision::refused(&error),
     }
 }
@@ -129,63 +158,90 @@ fn chosen<'a>(pod: &'a Pod, intent: &Intent) -> Result<Vec<&'a Container>, Inten
     Ok(names.iter().filter_map(|name| all.iter().copied().find(|c| c.name == *name)).collect())
 }
 
-fn decide_targets(pod: &Pod, intent: &Intent, targets: &[&Container]) -> Decision {
+fn decide_targets(pod: &Pod, intent: Intent, targets: &[&Container], settings: &Settings) -> Decision {
     if pod.spec.os.as_ref().is_some_and(|os| os.name == "windows") {
         let message = "spec.os.name is windows, which has no mlockall and no capabilities; run the swap device on Linux or remove the annotation memlock.dev/swap-device";
-        return Decision::new(Verb::Deny, Reason::Windows, message.to_owned());
+        return Decision::new(Verb::Deny, Reason::Windows, message);
     }
-    let mut warnings = intent::without_effect(pod.annotations());
+    let mut warnings = annotations::unknown(pod.annotations());
     if intent.verify_only {
-        let message = "the pod is checked but not changed (memlock.dev/verify-only)".to_owned();
-        return Decision::new(Verb::Untouched, Reason::VerifyOnly, message).with(targets, warnings);
+        let message = "the pod is checked but not changed (memlock.dev/verify-only)";
+        let decision = Decision::new(Verb::Untouched, Reason::VerifyOnly, message);
+        return Decision { warnings, intent: Some(intent), ..decision };
     }
-    if let Some(container) = targets.iter().find(|c| c.drops(names::IPC_LOCK)) {
-        let message = format!(
-            "container {} drops IPC_LOCK by name, which wins over adding it, so its memory cannot be locked; remove IPC_LOCK from securityContext.capabilities.drop (drop: [ALL] may stay)",
-            container.name
-        );
-        if intent.required {
-            return Decision::new(Verb::Deny, Reason::CapabilityDropped, message);
+    let steps: Vec<Step> = targets.iter().map(|container| step(pod, &intent, container, settings)).collect();
+    if let Some(refusal) = steps.iter().find(|step| step.row.is_refusal() && intent.required) {
+        let decision = Decision::new(Verb::Deny, Reason::Row(refusal.row), refusal.message.clone());
+        return Decision { warnings, ..decision };
+    }
+    for (step, container) in steps.iter().zip(targets) {
+        warnings.push(step.message.clone());
+        if !matches!(step.row, Row::PodSecurity | Row::CapabilityDropped) {
+            warnings.extend(notes::on(pod, container, &intent, step));
         }
-        warnings.push(message.clone());
-        return Decision::new(Verb::Untouched, Reason::CapabilityDropped, message).with(targets, warnings);
     }
-    warnings.extend(targets.iter().filter_map(|c| ineffective(pod, c)));
-
-    let has_it = |c: &Container| c.is_privileged() || c.adds("ALL") || c.adds(names::IPC_LOCK);
-    let grants: Vec<String> = targets.iter().filter(|c| !has_it(c)).map(|c| c.name.clone()).collect();
-    if grants.is_empty() {
-        let message =
-            format!("{} may already lock: nothing was added", subject(targets.iter().map(|c| c.name.as_str())));
-        return Decision::new(Verb::Untouched, Reason::AlreadyCapable, message).with(targets, warnings);
-    }
-    let message = format!(
-        "{} got the capability IPC_LOCK; the daemon must still call mlockall itself: see whether it did with kubectl get pods -L {}",
-        subject(grants.iter().map(String::as_str)),
-        names::STATE
-    );
-    warnings.insert(0, message.clone());
-    Decision { grants, ..Decision::new(Verb::Inject, Reason::CapabilityGranted, message).with(targets, warnings) }
+    let acts = intent.readiness_gate
+        || intent.limit.is_some()
+        || steps.iter().any(|step| !step.capabilities.is_empty() || step.needs_agent());
+    let verb = if acts { Verb::Inject } else { Verb::Untouched };
+    let reason = Reason::Row(steps.first().map_or(Row::AlreadyCapable, |step| step.row));
+    let messages: Vec<&str> = steps.iter().map(|step| step.message.as_str()).collect();
+    Decision { warnings, intent: Some(intent), ..Decision::new(verb, reason, messages.join("; ")) }.with(steps)
 }
 
-/// Why the capability will probably not work in this container, where that can be seen.
-fn ineffective(pod: &Pod, container: &Container) -> Option<String> {
-    if pod.spec.host_users == Some(false) {
-        return Some(format!(
-            "container {} runs in a user namespace (hostUsers: false), where IPC_LOCK is without effect: locking fails unless the node raises its memlock limit; remove hostUsers: false",
-            container.name
-        ));
+impl Decision {
+    fn with(mut self, steps: Vec<Step>) -> Self {
+        self.steps = steps;
+        self
     }
-    container.is_known_non_root(pod).then(|| {
-        format!(
-            "container {} does not run as root, and Kubernetes gives added capabilities to root only: locking fails unless the binary in the image carries cap_ipc_lock=ep or the node raises its memlock limit",
-            container.name
-        )
-    })
 }
 
-fn subject<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.collect();
-    let noun = if names.len() == 1 { "container" } else { "containers" };
-    format!("{noun} {}", names.join(", "))
+fn step(pod: &Pod, intent: &Intent, container: &Container, settings: &Settings) -> Step {
+    let wanted: &[&'static str] =
+        if intent.io_flusher { &[names::IPC_LOCK, names::SYS_RESOURCE] } else { &[names::IPC_LOCK] };
+    let all = container.is_privileged() || container.adds("ALL");
+    let agent = intent.agent && settings.agent.is_some();
+    let foreign = foreign_name(pod, container, intent);
+    let situation = Situation {
+        refused: settings.level != Level::Privileged,
+        dropped: wanted.iter().any(|capability| container.drops(capability)),
+        all,
+        user: container.user(pod),
+        command: !container.own_command().is_empty(),
+        lock_by: intent.lock_by,
+        capability: intent.capability,
+        agent,
+        preload: match container.env("LD_PRELOAD") {
+            Some((_, var)) if var.value_from.is_some() => Preload::Referenced,
+            _ => Preload::Free,
+        },
+        taken: foreign.is_some(),
+    };
+    let row = row(&situation);
+    let useless = matches!(row, Row::PodSecurity | Row::CapabilityDropped);
+    let ours = agent && intent.capability == CapabilitySource::Grant && !row.is_refusal();
+    let locks = row == Row::LauncherLocks;
+    let flushes = intent.io_flusher && situation.command && ours;
+    let launched = locks || row == Row::LauncherRaises || flushes;
+    let missing = |capability: &&'static str| !all && !useless && !container.adds(capability);
+    Step {
+        container: container.name.clone(),
+        row,
+        message: notes::sentence(pod, container, intent, settings, row, foreign.as_deref()),
+        capabilities: wanted.iter().copied().filter(missing).collect(),
+        launcher: launched.then(|| Launcher { lock: locks.then_some(intent.lock_flags), io_flusher: flushes }),
+        preload: row == Row::PreloadLocks,
+        preflight: ours && !launched && row != Row::AlreadyCapable,
+    }
+}
+
+fn foreign_name(pod: &Pod, container: &Container, intent: &Intent) -> Option<String> {
+    let variable = || {
+        let preload = intent.lock_by == LockBy::Agent && container.own_command().is_empty();
+        let mut set = container.env.as_deref().unwrap_or_default().iter();
+        let foreign = set.find(|var| preload && !container.has_preload() && var.name.starts_with("MEMLOCK_"));
+        foreign.map(|var| format!("the environment variable {}", var.name))
+    };
+    let path = || container.hides_agent().then(|| format!("the path {}", names::AGENT_MOUNT));
+    pod.foreign_name().or_else(path).or_else(variable)
 }

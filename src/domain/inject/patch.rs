@@ -1,80 +1,225 @@
-//! Changes → RFC 6902 operations on the raw object of this very review.
-//!
-//! Parents first and once, keys escaped by the pointer type, `add` at the end of
-//! lists: what stands in the object stays as it is.
+//! Decision + raw object → the operations that make it so. Empty when it already is.
 
-use json_patch::{
-    AddOperation, Patch, PatchOperation, RemoveOperation,
-    jsonptr::{PointerBuf, Token},
-};
+use json_patch::Patch;
 use serde_json::{Value, json};
 
 use super::{
-    plan::{Change, ContainerPath},
+    decide::{Decision, Launcher, Step, Verb},
+    init,
     pod::{Container, Pod},
+    record::{ContainerRecord, Record},
+    settings::{Agent, Settings},
+    writer::Writer,
 };
-use crate::domain::names;
+use crate::domain::{
+    intent::{Intent, Limit},
+    names,
+};
 
-/// Writes the changes as a patch.
+/// Writes what was decided.
 #[must_use]
-pub fn patch(changes: &[Change], pod: &Pod) -> Patch {
-    let mut writer = Writer { operations: Vec::new() };
-    for change in changes {
-        match change {
-            Change::GrantIpcLock(path) => writer.grant(*path, pod),
-            Change::Record(value) => writer.annotate(value),
-            Change::StripStatus => writer.remove(&["metadata", "annotations", names::STATUS]),
-            Change::StripState => writer.remove(&["metadata", "labels", names::STATE]),
+pub fn patch(decision: &Decision, raw: &Value, pod: &Pod, settings: &Settings) -> Patch {
+    let (true, Some(intent)) = (decision.is_managed(), &decision.intent) else { return Patch(Vec::new()) };
+    let mut injection = Injection { writer: Writer::new(raw), record: Record::empty(), pod, intent };
+    injection.strip_outputs();
+    if decision.verb == Verb::Inject {
+        for step in &decision.steps {
+            injection.container(step, settings.agent.as_ref());
+        }
+        if let Some(agent) = settings.agent.as_ref().filter(|_| decision.steps.iter().any(Step::needs_agent)) {
+            injection.files(decision, agent);
+        }
+        if intent.readiness_gate && !pod.has_gate() {
+            injection.gate();
+        }
+        for step in &decision.steps {
+            injection.limit(&step.container);
+        }
+        injection.pin(&decision.steps);
+    }
+    injection.finish()
+}
+
+struct Injection<'a> {
+    writer: Writer,
+    record: Record,
+    pod: &'a Pod,
+    intent: &'a Intent,
+}
+
+impl Injection<'_> {
+    /// Verdicts that came with a copied manifest.
+    fn strip_outputs(&mut self) {
+        self.writer.remove(&["metadata", "annotations", names::STATUS]);
+        self.writer.remove(&["metadata", "labels", names::STATE]);
+    }
+
+    fn container(&mut self, step: &Step, agent: Option<&Agent>) {
+        let Some((list, index, container)) = locate(self.pod, &step.container) else { return };
+        let base = ["spec", list, &index.to_string()].map(str::to_owned);
+        let mut edit = Edit { injection: self, base, done: ContainerRecord::default() };
+        for capability in &step.capabilities {
+            edit.grant(capability);
+        }
+        if let (Some(agent), true) = (agent, step.needs_agent() && !container.has_mount()) {
+            edit.append("volumeMounts", init::mount(agent));
+        }
+        if let (Some(launcher), false) = (&step.launcher, container.has_launcher()) {
+            edit.launch(launcher, container);
+        }
+        if step.preload && !container.has_preload() {
+            edit.preload(step, container);
+        }
+        let done = edit.done;
+        if done != ContainerRecord::default() {
+            self.record.containers.insert(step.container.clone(), done);
         }
     }
-    Patch(writer.operations)
-}
 
-struct Writer {
-    operations: Vec<PatchOperation>,
-}
-
-impl Writer {
-    fn grant(&mut self, path: ContainerPath, pod: &Pod) {
-        let (list, index, container) = match path {
-            ContainerPath::Main(n) => ("containers", n, pod.containers().get(n)),
-            ContainerPath::Sidecar(n) => {
-                ("initContainers", n, pod.spec.init_containers.as_ref().and_then(|all| all.get(n)))
-            }
+    /// The volume, and the containers that fill and try it, before all others.
+    fn files(&mut self, decision: &Decision, agent: &Agent) {
+        if self.pod.volume().is_none() {
+            self.ensure("volumes");
+            self.writer.insert(&["spec", "volumes"], usize::MAX, init::volume(agent));
+        }
+        // As patched so far: the preflight runs with the capability that the daemon gets.
+        let patched = |writer: &Writer, name: &str| {
+            let (list, index, _) = locate(self.pod, name)?;
+            writer.get(&["spec", list, &index.to_string()]).cloned()
         };
-        let index = index.to_string();
-        let base = ["spec", list, &index, "securityContext"];
-        let security = container.and_then(|c| c.security_context.as_ref());
-        if security.is_none() {
-            self.add(&base, json!({}));
+        let first = decision.steps.first().and_then(|step| patched(&self.writer, &step.container)).unwrap_or_default();
+        let mut added = Vec::new();
+        if !self.pod.has_install() && agent.delivery == super::Delivery::InitContainer {
+            added.push(init::install(agent, decision, &first));
         }
-        let base = [&base[..], &["capabilities"]].concat();
-        let capabilities = container.and_then(Container::capabilities);
-        if capabilities.is_none() {
-            self.add(&base, json!({}));
+        for (nth, step) in decision.steps.iter().filter(|step| step.preflight).enumerate() {
+            let Some((_, _, container)) = locate(self.pod, &step.container) else { continue };
+            let Some(raw) = patched(&self.writer, &step.container) else { continue };
+            if !self.pod.has_preflight(&step.container) {
+                added.push(init::preflight(nth, agent, self.intent, container, &raw, &first));
+            }
         }
-        let base = [&base[..], &["add"]].concat();
-        if capabilities.and_then(|c| c.add.as_ref()).is_some() {
-            self.add(&[&base[..], &["-"]].concat(), json!(names::IPC_LOCK));
-        } else {
-            self.add(&base, json!([names::IPC_LOCK]));
+        if !added.is_empty() {
+            self.ensure("initContainers");
+            let after = (0..self.pod.init_containers().len()).take_while(|n| init::is_ours(self.pod, *n)).count();
+            for (n, container) in added.into_iter().enumerate() {
+                self.writer.insert(&["spec", "initContainers"], after + n, container);
+            }
         }
     }
 
-    /// A pod that opted in has annotations: no parent is missing here.
-    fn annotate(&mut self, value: &str) {
-        self.add(&["metadata", "annotations", names::INJECTED], json!(value));
+    fn gate(&mut self) {
+        self.ensure("readinessGates");
+        let gate = json!({ "conditionType": names::LOCK_VERIFIED_CONDITION });
+        self.writer.insert(&["spec", "readinessGates"], usize::MAX, gate);
+        self.record.gate = true;
     }
 
-    fn add(&mut self, path: &[&str], value: Value) {
-        self.operations.push(PatchOperation::Add(AddOperation { path: pointer(path), value }));
+    /// "The first container" may be another one once other injectors have run: what was chosen is written down,
+    /// for our second run and for the controller.
+    fn pin(&mut self, steps: &[Step]) {
+        if !self.pod.annotations().contains_key(names::CONTAINERS) {
+            let chosen: Vec<&str> = steps.iter().map(|step| step.container.as_str()).collect();
+            self.writer.put(&["metadata", "annotations", names::CONTAINERS], json!(chosen.join(",")));
+            self.record.annotations.push(names::CONTAINERS.to_owned());
+        }
     }
 
-    fn remove(&mut self, path: &[&str]) {
-        self.operations.push(PatchOperation::Remove(RemoveOperation { path: pointer(path) }));
+    /// An author's own value stays.
+    fn limit(&mut self, container: &str) {
+        let bytes = match self.intent.limit {
+            None => return,
+            Some(Limit::Bytes(bytes)) => bytes,
+            Some(Limit::Unlimited) => u64::MAX,
+        };
+        let key = format!("{}{container}", names::NRI_ULIMITS);
+        if !self.pod.annotations().contains_key(&key) {
+            self.writer.put(&["metadata", "annotations", &key], json!(init::ulimits(bytes)));
+            self.record.annotations.push(key);
+        }
+    }
+
+    fn ensure(&mut self, list: &str) {
+        if let Some(was) = self.writer.ensure(&["spec", list], json!([])) {
+            self.record.made.insert(format!("spec/{list}"), was);
+        }
+    }
+
+    fn finish(mut self) -> Patch {
+        if self.record != Record::empty() {
+            let earlier = self.pod.annotations().get(names::INJECTED).and_then(|text| Record::read(text));
+            let record = match earlier.filter(|_| self.pod.has_install()) {
+                Some(earlier) => self.record.after(earlier),
+                None => self.record,
+            };
+            self.writer.put(&["metadata", "annotations", names::INJECTED], json!(record.to_text()));
+        }
+        self.writer.into_patch()
     }
 }
 
-fn pointer(path: &[&str]) -> PointerBuf {
-    PointerBuf::from_tokens(path.iter().copied().map(Token::new))
+/// Changes in one container.
+struct Edit<'i, 'a> {
+    injection: &'i mut Injection<'a>,
+    base: [String; 3],
+    done: ContainerRecord,
+}
+
+impl Edit<'_, '_> {
+    fn ensure(&mut self, below: &[&str], empty: Value) {
+        if let Some(was) = self.injection.writer.ensure(&below_of(&self.base, below), empty) {
+            self.done.made.insert(below.join("/"), was);
+        }
+    }
+
+    fn grant(&mut self, capability: &str) {
+        self.ensure(&["securityContext"], json!({}));
+        self.ensure(&["securityContext", "capabilities"], json!({}));
+        self.append_at(&["securityContext", "capabilities", "add"], json!(capability));
+        self.done.capabilities.push(capability.to_owned());
+    }
+
+    fn append(&mut self, list: &str, value: Value) {
+        self.append_at(&[list], value);
+    }
+
+    fn append_at(&mut self, list: &[&str], value: Value) {
+        self.ensure(list, json!([]));
+        self.injection.writer.insert(&below_of(&self.base, list), usize::MAX, value);
+    }
+
+    fn launch(&mut self, launcher: &Launcher, container: &Container) {
+        let mut command = init::launch(launcher, self.injection.intent, container);
+        command.extend(container.own_command().iter().cloned());
+        self.injection.writer.put(&below_of(&self.base, &["command"]), json!(command));
+    }
+
+    /// Our library before the author's, which stay.
+    fn preload(&mut self, step: &Step, container: &Container) {
+        if let Some((index, var)) = container.env("LD_PRELOAD") {
+            let index = index.to_string();
+            self.ensure(&["env", &index, "value"], json!(""));
+            let value = format!("{}:{}", names::PRELOAD_FILE, var.value.as_deref().unwrap_or_default());
+            self.injection.writer.put(&below_of(&self.base, &["env", &index, "value"]), json!(value));
+        } else {
+            self.append("env", json!({ "name": "LD_PRELOAD", "value": names::PRELOAD_FILE }));
+        }
+        for (name, value) in init::variables(self.injection.intent, step) {
+            self.append("env", json!({ "name": name, "value": value }));
+        }
+    }
+}
+
+fn below_of<'p>(base: &'p [String], below: &[&'p str]) -> Vec<&'p str> {
+    base.iter().map(String::as_str).chain(below.iter().copied()).collect()
+}
+
+/// The list, the place in it and the container itself.
+pub(super) fn locate<'a>(pod: &'a Pod, name: &str) -> Option<(&'static str, usize, &'a Container)> {
+    let main = pod.containers().iter().enumerate().find(|(_, c)| c.name == name);
+    let main = main.map(|(index, container)| ("containers", index, container));
+    main.or_else(|| {
+        let sidecar = pod.sidecars().find(|(_, c)| c.name == name);
+        sidecar.map(|(index, container)| ("initContainers", index, container))
+    })
 }

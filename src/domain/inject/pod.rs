@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::domain::{intent::Annotations, names};
+use super::row::User;
+use crate::domain::{intent::Annotations, names, quantity};
 
 /// A pod as `AdmissionReview.request.object` or a manifest carries it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -26,6 +28,8 @@ pub struct Pod {
 pub struct Metadata {
     /// Empty for a pod that a controller creates.
     pub name: Option<String>,
+    /// Where it is created.
+    pub namespace: Option<String>,
     /// The stem from which the API server makes a name.
     pub generate_name: Option<String>,
     /// Absent and `null` are the same to Kubernetes.
@@ -49,6 +53,29 @@ pub struct PodSpec {
     pub os: Option<Os>,
     /// Defaults for the containers.
     pub security_context: Option<PodSecurityContext>,
+    /// Where files come from.
+    pub volumes: Option<Vec<Volume>>,
+    /// Conditions that Ready waits for.
+    pub readiness_gates: Option<Vec<ReadinessGate>>,
+}
+
+/// `spec.volumes[]`, of which only ours is looked at.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Volume {
+    /// Unique in the pod.
+    #[serde(default)]
+    pub name: String,
+    /// An image as a volume (KEP-4639).
+    pub image: Option<serde::de::IgnoredAny>,
+}
+
+/// `spec.readinessGates[]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadinessGate {
+    /// Type of the pod condition.
+    #[serde(default)]
+    pub condition_type: String,
 }
 
 /// `spec.os`.
@@ -77,8 +104,67 @@ pub struct Container {
     pub name: String,
     /// `Always` makes an init container a native sidecar (KEP-753).
     pub restart_policy: Option<String>,
+    /// The program; absent: the image's own.
+    pub command: Option<Vec<String>>,
+    /// Environment variables, in order; the last of a name wins.
+    pub env: Option<Vec<EnvVar>>,
+    /// Sources of whole sets of variables.
+    pub env_from: Option<Vec<serde::de::IgnoredAny>>,
+    /// Volumes of the pod.
+    pub volume_mounts: Option<Vec<VolumeMount>>,
+    /// Requests and limits.
+    pub resources: Option<Resources>,
+    /// File whose content becomes the message of a failure; default `/dev/termination-log`.
+    pub termination_message_path: Option<String>,
+    /// Run again and again while the container runs.
+    pub liveness_probe: Option<Probe>,
+    /// As above.
+    pub readiness_probe: Option<Probe>,
+    /// As above, until it passes.
+    pub startup_probe: Option<Probe>,
     /// The container's own settings win over the pod's.
     pub security_context: Option<SecurityContext>,
+}
+
+/// `containers[].env[]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvVar {
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// Its literal value.
+    pub value: Option<String>,
+    /// Where its value is read from.
+    pub value_from: Option<serde::de::IgnoredAny>,
+}
+
+/// `containers[].volumeMounts[]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeMount {
+    /// The volume.
+    #[serde(default)]
+    pub name: String,
+    /// Where it is seen in the container.
+    #[serde(default)]
+    pub mount_path: String,
+}
+
+/// `containers[].resources`; quantities are numbers or text.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Resources {
+    /// By resource.
+    pub requests: Option<BTreeMap<String, Value>>,
+    /// By resource.
+    pub limits: Option<BTreeMap<String, Value>>,
+}
+
+/// A probe, of which only the kind matters.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Probe {
+    /// A program that the kubelet starts in the container.
+    pub exec: Option<serde::de::IgnoredAny>,
 }
 
 /// `containers[].securityContext`.
@@ -126,13 +212,57 @@ impl Pod {
         self.annotations().contains_key(names::MIRROR_POD)
     }
 
+    /// The namespace, or what stands for it in a command to be completed.
+    pub(super) fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or("NAMESPACE")
+    }
+
+    pub(super) fn init_containers(&self) -> &[Container] {
+        self.spec.init_containers.as_deref().unwrap_or_default()
+    }
+
+    /// The init container that brings the agent.
+    pub(super) fn has_install(&self) -> bool {
+        self.init_containers().iter().any(|c| c.runs_agent("install"))
+    }
+
+    /// The init container that tries the lock for this one.
+    pub(super) fn has_preflight(&self, container: &str) -> bool {
+        let of = |c: &Container| {
+            let words = c.command.as_deref().unwrap_or_default();
+            words.windows(2).any(|pair| matches!(pair, [flag, name] if flag == "--container" && name == container))
+        };
+        self.init_containers().iter().any(|c| c.runs_agent("preflight") && of(c))
+    }
+
+    pub(super) fn volume(&self) -> Option<&Volume> {
+        self.spec.volumes.as_deref().unwrap_or_default().iter().find(|volume| volume.name == names::AGENT_VOLUME)
+    }
+
+    /// A name that the agent needs is somebody else's: what it is.
+    pub(super) fn foreign_name(&self) -> Option<String> {
+        let ours = |c: &Container| c.runs_agent("install") || c.runs_agent("preflight");
+        let named =
+            |c: &Container| c.name == names::INSTALL_CONTAINER || c.name.starts_with(names::PREFLIGHT_CONTAINER);
+        let mut containers = self.containers().iter().chain(self.init_containers());
+        if let Some(container) = containers.find(|c| named(c) && !ours(c)) {
+            return Some(format!("the container name {}", container.name));
+        }
+        let volume = self.volume().filter(|volume| volume.image.is_none() && !self.has_install());
+        volume.map(|volume| format!("the volume name {}", volume.name))
+    }
+
+    pub(super) fn has_gate(&self) -> bool {
+        let gates = self.spec.readiness_gates.as_deref().unwrap_or_default();
+        gates.iter().any(|gate| gate.condition_type == names::LOCK_VERIFIED_CONDITION)
+    }
+
     pub(super) fn containers(&self) -> &[Container] {
         self.spec.containers.as_deref().unwrap_or_default()
     }
 
     pub(super) fn sidecars(&self) -> impl Iterator<Item = (usize, &Container)> {
-        let all = self.spec.init_containers.as_deref().unwrap_or_default();
-        all.iter().enumerate().filter(|(_, c)| c.restart_policy.as_deref() == Some("Always"))
+        self.init_containers().iter().enumerate().filter(|(_, c)| c.restart_policy.as_deref() == Some("Always"))
     }
 }
 
@@ -161,12 +291,91 @@ impl Container {
         self.security_context.as_ref().and_then(|s| s.privileged) == Some(true)
     }
 
-    /// The image's own USER cannot be seen here: `false` also means "not known".
-    pub(super) fn is_known_non_root(&self, pod: &Pod) -> bool {
+    /// The image's own USER cannot be seen here.
+    pub(super) fn user(&self, pod: &Pod) -> User {
         let own = self.security_context.as_ref();
         let defaults = pod.spec.security_context.as_ref();
         let uid = own.and_then(|s| s.run_as_user).or_else(|| defaults.and_then(|s| s.run_as_user));
         let non_root = own.and_then(|s| s.run_as_non_root).or_else(|| defaults.and_then(|s| s.run_as_non_root));
-        uid.map_or(non_root == Some(true), |uid| uid != 0)
+        match (uid, non_root) {
+            (Some(0), _) => User::Root,
+            (Some(_), _) | (None, Some(true)) => User::NonRoot,
+            (None, _) => User::Unknown,
+        }
+    }
+
+    /// The author's own program: what stands there without our launcher.
+    pub(super) fn own_command(&self) -> &[String] {
+        let command = self.command.as_deref().unwrap_or_default();
+        if !is_launched(command) {
+            return command;
+        }
+        let end = command.iter().position(|word| word == "--").map_or(command.len(), |n| n + 1);
+        command.get(end..).unwrap_or_default()
+    }
+
+    /// The launcher stands before the program.
+    pub(super) fn has_launcher(&self) -> bool {
+        is_launched(self.command.as_deref().unwrap_or_default())
+    }
+
+    /// The variable that counts, with its place.
+    pub(super) fn env(&self, name: &str) -> Option<(usize, &EnvVar)> {
+        self.env.as_deref().unwrap_or_default().iter().enumerate().rfind(|(_, var)| var.name == name)
+    }
+
+    /// Our library stands first in `LD_PRELOAD`.
+    pub(super) fn has_preload(&self) -> bool {
+        let value = self.env("LD_PRELOAD").and_then(|(_, var)| var.value.as_deref()).unwrap_or_default();
+        value.split([':', ' ']).next() == Some(names::PRELOAD_FILE)
+    }
+
+    /// Sees the agent's files.
+    pub(super) fn has_mount(&self) -> bool {
+        self.mounts().any(|mount| mount.name == names::AGENT_VOLUME && mount.mount_path == names::AGENT_MOUNT)
+    }
+
+    /// Something else is mounted where the agent's files would be.
+    pub(super) fn hides_agent(&self) -> bool {
+        let inside = |path: &str| path == names::AGENT_MOUNT || path.starts_with("/memlock/");
+        self.mounts().any(|mount| mount.name != names::AGENT_VOLUME && inside(mount.mount_path.trim_end_matches('/')))
+    }
+
+    fn mounts(&self) -> impl Iterator<Item = &VolumeMount> {
+        self.volume_mounts.as_deref().unwrap_or_default().iter()
+    }
+
+    /// An init container of ours: its program is the agent with this verb.
+    pub(super) fn runs_agent(&self, verb: &str) -> bool {
+        matches!(self.command.as_deref(), Some([file, first, ..]) if file == names::AGENT_FILE && first == verb)
+    }
+
+    /// In bytes; an absent request is the limit (`SetDefaults_Pod` of the API server).
+    pub(super) fn memory_request(&self) -> Option<u64> {
+        let asked = self.resources.as_ref().and_then(|r| bytes(r.requests.as_ref()?.get("memory")?));
+        asked.or_else(|| self.memory_limit())
+    }
+
+    /// In bytes; `None`: no limit.
+    pub(super) fn memory_limit(&self) -> Option<u64> {
+        bytes(self.resources.as_ref()?.limits.as_ref()?.get("memory")?)
+    }
+
+    pub(super) fn has_exec_probe(&self) -> bool {
+        let probes = [&self.liveness_probe, &self.readiness_probe, &self.startup_probe];
+        probes.into_iter().flatten().any(|probe| probe.exec.is_some())
+    }
+}
+
+fn is_launched(command: &[String]) -> bool {
+    let launchers = [names::LAUNCHER_FILE, names::FLUSHER_FILE];
+    matches!(command, [file, verb, ..] if launchers.contains(&file.as_str()) && verb == "launch")
+}
+
+fn bytes(quantity: &Value) -> Option<u64> {
+    match quantity {
+        Value::String(text) => quantity::parse(text),
+        Value::Number(number) => quantity::parse(&number.to_string()),
+        _ => None,
     }
 }

@@ -1,0 +1,130 @@
+//! The words a pod's author may write, as `docs/annotations.md` prints them.
+
+use super::names;
+
+/// One annotation of the author's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Annotation {
+    /// The key.
+    pub key: &'static str,
+    /// Allowed values and the default, as Markdown.
+    pub values: &'static str,
+    /// What it asks for, as Markdown.
+    pub meaning: &'static str,
+}
+
+const fn word(key: &'static str, values: &'static str, meaning: &'static str) -> Annotation {
+    Annotation { key, values, meaning }
+}
+
+/// Every annotation that an author may write.
+pub const ANNOTATIONS: [Annotation; 14] = [
+    word(names::SWAP_DEVICE, "`true` / `false`", "opt in; anything else is denied with the allowed values"),
+    word(
+        names::CONTAINERS,
+        "names, comma separated",
+        "which containers serve the device; default: the one of `kubectl.kubernetes.io/default-container`, else the first. Native sidecars (init containers with `restartPolicy: Always`) may be named",
+    ),
+    word(
+        names::REQUIRED,
+        "`true` (default) / `false`",
+        "what cannot work is denied, and a failed preflight stops the pod; `false` turns both into warnings",
+    ),
+    word(
+        names::LOCK_BY,
+        "`daemon` (default) / `agent`",
+        "who calls `mlockall`: the daemon itself, or the agent for a program that does not",
+    ),
+    word(
+        names::LOCK_FLAGS,
+        "`current,future,onfault` (default) / `current,future`",
+        "for `lock-by: agent`. Without `onfault` all reserved memory is filled at once: a JVM or Go program may need many times its size and be killed by its memory limit",
+    ),
+    word(
+        names::CAPABILITY,
+        "`grant` (default) / `image`",
+        "`image`: the daemon's file in the image carries `cap_ipc_lock=ep`; no launcher and no preflight are added, the verdict decides",
+    ),
+    word(
+        names::AGENT,
+        "`true` (default) / `false`",
+        "`false`: the capability only; nothing of the operator's is pulled or mounted",
+    ),
+    word(names::DEVICE, "a path below `/dev/`", "the swap device this pod serves, so that its use can be reported"),
+    word(
+        names::LIMIT,
+        "a quantity, such as `512Mi`, or `unlimited`",
+        "the `RLIMIT_MEMLOCK` wished for, about twice the memory expected. Only nodes with the NRI plugin ulimit-adjuster honour it, and an effective capability makes it unnecessary",
+    ),
+    word(
+        names::IO_FLUSHER,
+        "`true` / `false` (default)",
+        "also adds `SYS_RESOURCE`, with which the launcher sets `PR_SET_IO_FLUSHER`: the daemon's own allocations then never wait for its device. Needs an explicit `command`",
+    ),
+    word(
+        names::PROCESS,
+        "a process name of up to 15 bytes, as `ps -o comm` shows it",
+        "only processes of this name must be locked; default: every process of the container",
+    ),
+    word(
+        names::READINESS_GATE,
+        "`true` / `false` (default)",
+        "the pod becomes Ready only when its memory was seen to be locked",
+    ),
+    word(names::VERIFY_ONLY, "`true` / `false` (default)", "the pod is checked but not changed"),
+    word(names::INJECTED, "JSON, written by the webhook", "what was changed; a value of the author's does not count"),
+];
+
+/// Keys with our prefix that nobody reads, one sentence each, with the nearest known one.
+#[must_use]
+pub fn unknown(keys: &super::intent::Annotations) -> Vec<String> {
+    let known = |key: &str| key == names::STATUS || ANNOTATIONS.iter().any(|word| word.key == key);
+    let strange = keys.keys().filter(|key| key.starts_with(names::PREFIX) && !known(key));
+    strange
+        .map(|key| {
+            format!(
+                "annotation {key} is not known and has no effect: did you mean {}? Correct it and apply again",
+                nearest(key)
+            )
+        })
+        .collect()
+}
+
+/// The known key with the fewest edits between.
+fn nearest(key: &str) -> &'static str {
+    // A key may be 253 bytes long: what is beyond any of ours changes no order.
+    let head: String = key.chars().take(64).collect();
+    let distance = |word: &Annotation| strsim::damerau_levenshtein(&head, word.key);
+    let authors = ANNOTATIONS.iter().filter(|word| word.key != names::INJECTED);
+    authors.min_by_key(|word| distance(word)).map_or(names::SWAP_DEVICE, |word| word.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn keys(keys: &[&str]) -> crate::domain::intent::Annotations {
+        keys.iter().map(|key| ((*key).to_owned(), "x".to_owned())).collect()
+    }
+
+    #[rstest]
+    #[case::plural("memlock.dev/swap-devices", names::SWAP_DEVICE)]
+    #[case::singular("memlock.dev/container", names::CONTAINERS)]
+    #[case::underscore("memlock.dev/verify_only", names::VERIFY_ONLY)]
+    #[case::swapped("memlock.dev/lokc-by", names::LOCK_BY)]
+    #[case::capital("memlock.dev/Required", names::REQUIRED)]
+    fn an_unknown_key_is_told_the_nearest(#[case] key: &str, #[case] expected: &str) {
+        let said = unknown(&keys(&[key]));
+        assert_eq!(said.len(), 1);
+        assert!(said[0].contains(key) && said[0].contains(&format!("mean {expected}?")), "{said:?}");
+    }
+
+    #[test]
+    fn known_keys_outputs_and_foreign_keys_are_not_said() {
+        let mut all: Vec<&str> = ANNOTATIONS.iter().map(|word| word.key).collect();
+        all.extend([names::STATUS, "other.dev/x", "memlock.development/x"]);
+        assert_eq!(unknown(&keys(&all)), Vec::<String>::new());
+    }
+}

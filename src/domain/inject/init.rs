@@ -1,0 +1,161 @@
+//! The init configuration: the volume with the agent, and the containers that run before the daemon.
+
+use serde_json::{Value, json};
+
+use super::{
+    decide::{Decision, Launcher, Step},
+    notes,
+    pod::{Container, Pod},
+    settings::{Agent, Delivery},
+};
+use crate::domain::{intent::Intent, names};
+
+/// Where `memlock-init` sees the volume: `/memlock` holds the image's own files.
+const INSTALL_TARGET: &str = "/target";
+const DEFAULT_TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// The volume that holds the agent.
+pub(super) fn volume(agent: &Agent) -> Value {
+    match agent.delivery {
+        Delivery::InitContainer => json!({ "name": names::AGENT_VOLUME, "emptyDir": {} }),
+        Delivery::ImageVolume => {
+            let policy = agent.pull_policy.as_ref().map(|policy| json!(policy));
+            let image = object([("reference", Some(json!(agent.image))), ("pullPolicy", policy)]);
+            json!({ "name": names::AGENT_VOLUME, "image": image })
+        }
+    }
+}
+
+/// How a container of the daemon's sees it.
+pub(super) fn mount(agent: &Agent) -> Value {
+    let folder = names::AGENT_MOUNT.trim_start_matches('/');
+    object([
+        ("name", Some(json!(names::AGENT_VOLUME))),
+        ("mountPath", Some(json!(names::AGENT_MOUNT))),
+        ("readOnly", Some(json!(true))),
+        ("subPath", (agent.delivery == Delivery::ImageVolume).then(|| json!(folder))),
+    ])
+}
+
+/// `memlock-init`, which copies the agent into the volume.
+///
+/// The copy of the launcher gets its capability there, which takes root and `SETFCAP`; the file
+/// that runs carries none, or a container without `IPC_LOCK` could not start it.
+pub(super) fn install(agent: &Agent, decision: &Decision, first: &Value) -> Value {
+    let launchers = || decision.steps.iter().filter_map(|step| step.launcher.as_ref());
+    let needed = [(launchers().any(|l| !l.io_flusher), "lock"), (launchers().any(|l| l.io_flusher), "flush")];
+    let flags = needed.into_iter().filter(|(needed, _)| *needed).flat_map(|(_, word)| ["--launcher", word]);
+    let command: Vec<&str> = [names::AGENT_FILE, "install"].into_iter().chain(flags).chain([INSTALL_TARGET]).collect();
+    let sets_capabilities = launchers().next().is_some();
+    let capabilities = object([("add", sets_capabilities.then(|| json!(["SETFCAP"]))), ("drop", Some(json!(["ALL"])))]);
+    let security = object([
+        ("allowPrivilegeEscalation", Some(json!(false))),
+        ("capabilities", Some(capabilities)),
+        ("readOnlyRootFilesystem", Some(json!(true))),
+        ("runAsNonRoot", sets_capabilities.then_some(Value::Bool(false))),
+        ("runAsUser", sets_capabilities.then(|| json!(0))),
+    ]);
+    object([
+        ("name", Some(json!(names::INSTALL_CONTAINER))),
+        ("image", Some(json!(agent.image))),
+        ("imagePullPolicy", agent.pull_policy.as_ref().map(|policy| json!(policy))),
+        ("command", Some(json!(command))),
+        ("resources", resources(first)),
+        ("securityContext", Some(security)),
+        ("volumeMounts", Some(json!([{ "name": names::AGENT_VOLUME, "mountPath": INSTALL_TARGET }]))),
+    ])
+}
+
+/// `memlock-preflight`: the daemon's own image and security context, and nothing else of it.
+///
+/// `raw` is the daemon's container as it will be created, `first` that of the first daemon.
+pub(super) fn preflight(
+    nth: usize,
+    agent: &Agent,
+    intent: &Intent,
+    container: &Container,
+    raw: &Value,
+    first: &Value,
+) -> Value {
+    let command = json!([
+        names::AGENT_FILE,
+        "preflight",
+        "--container",
+        container.name,
+        "--required",
+        intent.required.to_string(),
+        "--size",
+        notes::size(container, intent),
+    ]);
+    object([
+        ("name", Some(json!(preflight_name(nth)))),
+        ("image", raw.get("image").cloned()),
+        ("imagePullPolicy", raw.get("imagePullPolicy").cloned()),
+        ("command", Some(command)),
+        ("resources", resources(first)),
+        ("securityContext", raw.get("securityContext").cloned()),
+        ("volumeMounts", Some(json!([mount(agent)]))),
+    ])
+}
+
+/// One a container, in the author's order.
+fn preflight_name(nth: usize) -> String {
+    if nth == 0 { names::PREFLIGHT_CONTAINER.to_owned() } else { format!("{}-{}", names::PREFLIGHT_CONTAINER, nth + 1) }
+}
+
+/// What stands before the daemon's own command.
+pub(super) fn launch(launcher: &Launcher, intent: &Intent, container: &Container) -> Vec<String> {
+    let file = if launcher.io_flusher { names::FLUSHER_FILE } else { names::LAUNCHER_FILE };
+    let required = intent.required.to_string();
+    let size = notes::size(container, intent);
+    let mut words = vec![file, "launch", "--container", &container.name, "--required", &required, "--size", &size];
+    if let Some(flags) = launcher.lock {
+        words.extend(["--lock", flags.as_str()]);
+    }
+    if launcher.io_flusher {
+        words.push("--io-flusher");
+    }
+    if let Some(path) = container.termination_message_path.as_deref().filter(|path| *path != DEFAULT_TERMINATION_LOG) {
+        words.extend(["--termination-log", path]);
+    }
+    words.push("--");
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// Variables that the preloaded library reads, besides `LD_PRELOAD`.
+pub(super) fn variables(intent: &Intent, step: &Step) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
+        ("MEMLOCK_CONTAINER", step.container.clone()),
+        ("MEMLOCK_FLAGS", intent.lock_flags.as_str().to_owned()),
+        ("MEMLOCK_REQUIRED", intent.required.to_string()),
+    ];
+    variables.extend(intent.process.clone().map(|name| ("MEMLOCK_PROCESS", name)));
+    variables
+}
+
+/// The value of the NRI plugin's annotation: YAML, of which JSON is a part.
+pub(super) fn ulimits(bytes: u64) -> String {
+    json!([{ "type": "RLIMIT_MEMLOCK", "soft": bytes, "hard": bytes }]).to_string()
+}
+
+/// The cpu and memory of the first container that serves the device: with them neither the quality of service
+/// nor the pod's request changes, and what a `LimitRange` or `ResourceQuota` demands of it is met.
+fn resources(first: &Value) -> Option<Value> {
+    let copy = |kind: &str| {
+        let given = first.get("resources")?.get(kind)?.as_object()?;
+        let figure = |name: &'static str| (name, given.get(name).filter(|value| !value.is_null()).cloned());
+        Some(object([figure("cpu"), figure("memory")])).filter(|figures| *figures != json!({}))
+    };
+    let copied = object([("limits", copy("limits")), ("requests", copy("requests"))]);
+    (copied != json!({})).then_some(copied)
+}
+
+/// An object of those of the members that are there.
+fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+/// An init container of ours in the object.
+pub(super) fn is_ours(pod: &Pod, index: usize) -> bool {
+    pod.init_containers().get(index).is_some_and(|c| c.runs_agent("install") || c.runs_agent("preflight"))
+}

@@ -1,0 +1,227 @@
+//! What holds for every pod, not only for the ones we thought of.
+
+mod pods;
+
+use pods::pod;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Agent, Delivery, Injection, Settings, Verb, inject, uninject};
+use crate::domain::names;
+
+fn settings(delivery: Delivery) -> Settings {
+    let agent = Agent { image: "agent:1".into(), pull_policy: None, delivery };
+    Settings { agent: Some(agent), ..Settings::default() }
+}
+
+fn deliveries() -> impl Strategy<Value = Settings> {
+    prop_oneof![
+        4 => Just(settings(Delivery::InitContainer)),
+        2 => Just(settings(Delivery::ImageVolume)),
+        1 => Just(Settings::default()),
+    ]
+}
+
+fn applied(raw: &Value, injection: &Injection) -> Value {
+    let mut after = raw.clone();
+    json_patch::patch(&mut after, &injection.patch).unwrap();
+    after
+}
+
+fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
+    object[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn is_ours(container: &Value) -> bool {
+    container["command"][0] == names::AGENT_FILE
+}
+
+/// Our outputs and the author's forgeries of them, which no injection gives back.
+fn without_outputs(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    for key in [names::STATUS, names::INJECTED] {
+        pod["metadata"]["annotations"].as_object_mut().unwrap().remove(key);
+    }
+    if let Some(labels) = pod["metadata"].get_mut("labels").and_then(Value::as_object_mut) {
+        labels.remove(names::STATE);
+    }
+    pod
+}
+
+/// The same but for the named members.
+fn assert_same_but(before: &Value, after: &Value, but: &[&str]) {
+    let rest = |value: &Value| {
+        let mut members = value.as_object().cloned().unwrap_or_default();
+        members.retain(|key, _| !but.contains(&key.as_str()));
+        members
+    };
+    assert_eq!(rest(before), rest(after));
+}
+
+/// Looks from the outside, without the engine's own bookkeeping, at what an injection may change.
+fn assert_only_the_intent(before: &Value, after: &Value, chosen: &[String]) {
+    assert_same_but(before, after, &["metadata", "spec"]);
+    assert_same_but(&before["metadata"], &after["metadata"], &["annotations", "labels"]);
+    let ours = |key: &&str| key.starts_with(names::NRI_ULIMITS) || **key == *names::CONTAINERS;
+    let added: Vec<&str> = after["metadata"]["annotations"].as_object().unwrap().keys().map(String::as_str).collect();
+    let added: Vec<&str> = added.into_iter().filter(ours).collect();
+    let outputs = [names::STATUS, names::INJECTED];
+    let absent = |key: &&&str| before["metadata"]["annotations"].get(**key).is_none();
+    let new: Vec<&str> = added.iter().filter(absent).copied().collect();
+    let but: Vec<&str> = outputs.into_iter().chain(new).collect();
+    assert_same_but(&before["metadata"]["annotations"], &after["metadata"]["annotations"], &but);
+    let lists = ["containers", "initContainers", "volumes", "readinessGates"];
+    assert_same_but(&before["spec"], &after["spec"], &lists);
+    for key in ["volumes", "readinessGates"] {
+        assert!(list(&after["spec"], key).starts_with(list(&before["spec"], key)), "{key} only grow at the end");
+    }
+    assert!(list(&after["spec"], "volumes").len() <= list(&before["spec"], "volumes").len() + 1);
+    let init: Vec<&Value> = list(&after["spec"], "initContainers").iter().skip_while(|c| is_ours(c)).collect();
+    assert_eq!(init.len(), list(&before["spec"], "initContainers").len(), "ours stand first");
+    let main = list(&after["spec"], "containers");
+    assert_eq!(main.len(), list(&before["spec"], "containers").len());
+    let after = main.iter().chain(init);
+    let before = list(&before["spec"], "containers").iter().chain(list(&before["spec"], "initContainers"));
+    for (before, after) in before.zip(after) {
+        if chosen.iter().any(|name| before["name"] == json!(name)) {
+            assert_chosen(before, after);
+        } else {
+            assert_eq!(before, after, "a container that was not chosen");
+        }
+    }
+}
+
+fn assert_chosen(before: &Value, after: &Value) {
+    assert_same_but(before, after, &["securityContext", "command", "env", "volumeMounts"]);
+    assert_same_but(&before["securityContext"], &after["securityContext"], &["capabilities"]);
+    let (old, new) = (&before["securityContext"]["capabilities"], &after["securityContext"]["capabilities"]);
+    assert_same_but(old, new, &["add"]);
+    assert!(list(new, "add").starts_with(list(old, "add")));
+    assert!(list(after, "volumeMounts").starts_with(list(before, "volumeMounts")));
+    assert!(list(after, "command").ends_with(list(before, "command")));
+    for (old, new) in list(before, "env").iter().zip(list(after, "env")) {
+        if old["name"] == "LD_PRELOAD" && old.get("valueFrom").is_none() {
+            let text = |var: &Value| var["value"].as_str().unwrap_or_default().to_owned();
+            assert!(text(new).ends_with(&text(old)));
+        } else {
+            assert_eq!(old, new);
+        }
+    }
+}
+
+/// What other injectors do: a sidecar in front, an init container in front, a volume, and the order turned round.
+fn another_injector(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    let spec = pod["spec"].as_object_mut().unwrap();
+    let put = |spec: &mut serde_json::Map<String, Value>, key: &str, value: Value| {
+        let entries = spec.entry(key).or_insert_with(|| json!([]));
+        if entries.is_null() {
+            *entries = json!([]);
+        }
+        entries.as_array_mut().unwrap().insert(0, value);
+    };
+    spec["containers"].as_array_mut().unwrap().reverse();
+    put(spec, "containers", json!({ "name": "proxy", "image": "p", "command": ["/proxy"] }));
+    put(spec, "initContainers", json!({ "name": "proxy-init", "image": "p" }));
+    put(spec, "volumes", json!({ "name": "proxy-token", "emptyDir": {} }));
+    pod
+}
+
+/// By the rules of the API server, over the containers that count (`pkg/apis/core/v1/helper/qos`).
+fn quality_of_service(pod: &Value) -> &'static str {
+    let all: Vec<&Value> =
+        list(&pod["spec"], "containers").iter().chain(list(&pod["spec"], "initContainers")).collect();
+    let figure = |c: &Value, kind: &str, name: &str| {
+        let given = |kind: &str| c["resources"][kind].get(name).filter(|value| !value.is_null()).cloned();
+        given(kind).or_else(|| given("limits"))
+    };
+    let names = ["cpu", "memory"];
+    let any = all.iter().any(|c| names.iter().any(|n| figure(c, "requests", n).is_some()));
+    let whole = |c: &&Value| {
+        names.iter().all(|n| {
+            let limit = c["resources"]["limits"].get(*n).filter(|value| !value.is_null());
+            limit.is_some() && figure(c, "requests", n).as_ref() == limit
+        })
+    };
+    match (any, all.iter().all(whole)) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn adds_exactly_the_intent_and_a_second_run_is_empty(raw in pod(), settings in deliveries()) {
+        let injection = inject(&raw, &settings).unwrap();
+        let chosen: Vec<String> = injection.decision.steps.iter().map(|step| step.container.clone()).collect();
+        let after = applied(&raw, &injection);
+        if injection.decision.verb == Verb::Deny {
+            prop_assert_eq!(&after, &raw);
+        } else {
+            assert_only_the_intent(&raw, &after, &chosen);
+        }
+        let second = inject(&after, &settings).unwrap().patch;
+        prop_assert!(second.0.is_empty(), "second run: {}", serde_json::to_string(&second).unwrap());
+    }
+
+    #[test]
+    fn another_injector_in_between_changes_nothing(raw in pod(), settings in deliveries()) {
+        let injection = inject(&raw, &settings).unwrap();
+        prop_assume!(injection.decision.verb == Verb::Inject);
+        let between = another_injector(&applied(&raw, &injection));
+        let again = inject(&between, &settings).unwrap();
+        prop_assert!(again.patch.0.is_empty(), "second run: {}", serde_json::to_string(&again.patch).unwrap());
+        let steps = |i: &Injection| i.decision.steps.iter().map(|s| (s.container.clone(), s.row)).collect::<Vec<_>>();
+        prop_assert_eq!(steps(&injection), steps(&again));
+    }
+
+    #[test]
+    fn taken_back_it_is_as_it_was(raw in pod(), settings in deliveries()) {
+        let raw = without_outputs(&raw);
+        let mut after = applied(&raw, &inject(&raw, &settings).unwrap());
+        let undo = uninject(&after).unwrap();
+        json_patch::patch(&mut after, &undo).unwrap();
+        prop_assert_eq!(after, raw);
+    }
+
+    #[test]
+    fn taken_back_leaves_what_others_did(raw in pod(), settings in deliveries()) {
+        let raw = without_outputs(&raw);
+        let injection = inject(&raw, &settings).unwrap();
+        prop_assume!(injection.decision.verb == Verb::Inject);
+        let mut after = another_injector(&applied(&raw, &injection));
+        let undo = uninject(&after).unwrap();
+        json_patch::patch(&mut after, &undo).unwrap();
+        prop_assert_eq!(after, another_injector(&raw));
+    }
+
+    #[test]
+    fn every_chosen_container_may_lock_afterwards(raw in pod(), settings in deliveries()) {
+        let injection = inject(&raw, &settings).unwrap();
+        let after = applied(&raw, &injection);
+        let all = || list(&after["spec"], "containers").iter().chain(list(&after["spec"], "initContainers"));
+        for step in injection.decision.steps.iter().filter(|step| !step.row.is_refusal()) {
+            let container = all().find(|c| c["name"] == json!(step.container)).unwrap();
+            let privileged = container["securityContext"]["privileged"] == json!(true);
+            let added = list(&container["securityContext"]["capabilities"], "add");
+            let named = added.iter().filter_map(Value::as_str).any(|c| c == "ALL" || c.eq_ignore_ascii_case("IPC_LOCK"));
+            prop_assert!(privileged || named, "{}", container);
+            prop_assert_eq!(step.launcher.is_some(), list(container, "command").first().is_some_and(|c| c != names::AGENT_FILE && c.as_str().unwrap().starts_with("/memlock/")));
+        }
+    }
+
+    #[test]
+    fn the_quality_of_service_stays(raw in pod(), settings in deliveries()) {
+        let after = applied(&raw, &inject(&raw, &settings).unwrap());
+        prop_assert_eq!(quality_of_service(&raw), quality_of_service(&after));
+    }
+
+    #[test]
+    fn a_pod_that_did_not_opt_in_is_untouched(mut raw in pod(), settings in deliveries()) {
+        raw["metadata"]["annotations"][names::SWAP_DEVICE] = json!("false");
+        prop_assert!(inject(&raw, &settings).unwrap().patch.0.is_empty());
+    }
+}
