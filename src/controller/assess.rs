@@ -1,9 +1,11 @@
 //! A pod as the API server shows it → what there is to do about it.
 
+use std::borrow::Cow;
+
 use super::pod_view::PodView;
 use crate::domain::{
     intent::{self, Annotations},
-    quantity,
+    names, quantity,
     verdict::Verdict,
 };
 
@@ -38,6 +40,12 @@ pub(super) enum Assessment {
 pub(super) fn assess(pod: &PodView) -> Assessment {
     const NONE: &Annotations = &Annotations::new();
     let annotations = pod.metadata.annotations.as_ref().unwrap_or(NONE);
+    // A pod that opted out and still waits for us would never be Ready: it stays managed.
+    let mut opted_in = Cow::Borrowed(annotations);
+    if pod.waits_for_us() && annotations.get(names::SWAP_DEVICE).is_none_or(|value| value == "false") {
+        opted_in.to_mut().insert(names::SWAP_DEVICE.to_owned(), "true".to_owned());
+    }
+    let annotations = opted_in.as_ref();
     let sidecars = pod.spec.init_containers.iter().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let known: Vec<&str> = pod.spec.containers.iter().chain(sidecars).map(|c| c.name.as_str()).collect();
     let chosen = match intent::parse(annotations) {
@@ -143,6 +151,15 @@ pub(super) mod tests {
         let Assessment::Settled(verdict) = assess(&pod(&change)) else { panic!("nothing to check here") };
         assert_eq!((verdict.state, verdict.reason), (state, reason));
         assert!(verdict.message.contains(says), "{}", verdict.message);
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_us_stays_managed() {
+        let gate = json!({
+            "metadata": { "annotations": { "memlock.dev/swap-device": "false" } },
+            "spec": { "readinessGates": [{ "conditionType": "memlock.dev/LockVerified" }] },
+        });
+        assert_eq!(assess(&pod(&gate)), Assessment::Check(vec![target("c1")]));
     }
 
     #[test]

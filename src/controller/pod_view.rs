@@ -24,6 +24,13 @@ pub(super) struct Spec {
     pub(super) containers: Vec<Container>,
     pub(super) init_containers: Vec<Container>,
     pub(super) runtime_class_name: Option<String>,
+    pub(super) readiness_gates: Vec<ReadinessGate>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ReadinessGate {
+    pub(super) condition_type: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -113,12 +120,22 @@ impl PodView {
     }
 
     pub(super) fn condition(&self) -> Option<&Condition> {
-        self.status.conditions.iter().find(|c| c.type_ == names::LOCKED_CONDITION)
+        self.condition_of_type(names::LOCKED_CONDITION)
     }
 
-    /// Opted in, or marked by us: the only pods that are kept in memory.
+    pub(super) fn condition_of_type(&self, type_: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|c| c.type_ == type_)
+    }
+
+    /// Its Ready waits for us; a gate cannot be taken off a running pod.
+    pub(super) fn waits_for_us(&self) -> bool {
+        self.spec.readiness_gates.iter().any(|gate| gate.condition_type == names::LOCK_VERIFIED_CONDITION)
+    }
+
+    /// Opted in, waiting for us or marked by us: the only pods that are kept in memory.
     pub(super) fn is_of_interest(&self) -> bool {
-        self.annotation(names::SWAP_DEVICE).is_some_and(|v| v != "false") || self.carries_our_marks()
+        let opted_in = self.annotation(names::SWAP_DEVICE).is_some_and(|v| v != "false");
+        opted_in || self.waits_for_us() || self.carries_our_marks()
     }
 
     /// Has anything that the controller once wrote.

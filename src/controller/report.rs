@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{assess::Target, pod_view::PodView};
 use crate::domain::{
     names,
-    verdict::{Figures, Verdict},
+    verdict::{Figures, State, Verdict},
 };
 
 /// Most bytes of the status annotation.
@@ -80,6 +80,7 @@ impl Report {
             verdict.figures.is_some() || pod.condition().and_then(|c| c.message.as_deref()) == Some(&verdict.message);
         condition
             && sentence
+            && self.verified(pod).is_none_or(|verified| verified.stands_on(pod))
             && pod.label() == Some(verdict.state.label())
             && Status::on(pod).is_some_and(|status| self.status.is_close_to(&status))
     }
@@ -93,21 +94,70 @@ impl Report {
 
     /// Body of `PATCH pods/status` (strategic merge; conditions merge by type).
     pub(super) fn patch(&self, pod: &PodView, now: Timestamp) -> Value {
-        let status = self.verdict.state.condition_status();
-        let since = pod.condition().filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+        let locked = Said {
+            type_: names::LOCKED_CONDITION,
+            status: self.verdict.state.condition_status(),
+            reason: self.verdict.reason.as_str(),
+            message: &self.verdict.message,
+        };
+        let conditions: Vec<Value> =
+            [Some(locked), self.verified(pod)].into_iter().flatten().map(|said| said.to_json(pod, now)).collect();
         json!({
             "metadata": {
                 "uid": pod.uid(),
                 "labels": { names::STATE: self.verdict.state.label() },
                 "annotations": { names::STATUS: self.status.to_json() },
             },
-            "status": { "conditions": [{
-                "type": names::LOCKED_CONDITION,
-                "status": status,
-                "reason": self.verdict.reason.as_str(),
-                "message": self.verdict.message,
-                "lastTransitionTime": since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-            }] },
+            "status": { "conditions": conditions },
+        })
+    }
+
+    /// The condition that a readiness gate waits for, where the pod has one.
+    ///
+    /// It latches: a check that could not be made takes no healthy device out of service, but a definite
+    /// failure and a restart do.
+    fn verified(&self, pod: &PodView) -> Option<Said<'_>> {
+        if !pod.waits_for_us() {
+            return None;
+        }
+        let stood = pod.condition_of_type(names::LOCK_VERIFIED_CONDITION).is_some_and(|c| c.status == "True");
+        let status = match self.verdict.state {
+            State::Locked => true,
+            State::Swapped | State::Unlocked | State::Partial | State::Pending => false,
+            State::Unknown => stood,
+        };
+        Some(Said {
+            type_: names::LOCK_VERIFIED_CONDITION,
+            status: if status { "True" } else { "False" },
+            reason: if status { "Verified" } else { self.verdict.reason.as_str() },
+            message: if status { "the memory was seen to be locked" } else { &self.verdict.message },
+        })
+    }
+}
+
+/// One condition as it is to stand.
+struct Said<'a> {
+    type_: &'static str,
+    status: &'static str,
+    reason: &'a str,
+    message: &'a str,
+}
+
+impl Said<'_> {
+    fn stands_on(&self, pod: &PodView) -> bool {
+        let condition = pod.condition_of_type(self.type_);
+        condition.is_some_and(|c| c.status == self.status && c.reason.as_deref() == Some(self.reason))
+    }
+
+    fn to_json(&self, pod: &PodView, now: Timestamp) -> Value {
+        let kept = pod.condition_of_type(self.type_).filter(|c| c.status == self.status);
+        let since = kept.and_then(|c| c.last_transition_time.clone());
+        json!({
+            "type": self.type_,
+            "status": self.status,
+            "reason": self.reason,
+            "message": self.message,
+            "lastTransitionTime": since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
         })
     }
 }

@@ -1,3 +1,4 @@
+use rstest::rstest;
 use serde_json::json;
 
 use super::*;
@@ -52,6 +53,35 @@ fn the_transition_time_moves_only_with_the_status() {
     let time = |patch: Value| patch["status"]["conditions"][0]["lastTransitionTime"].clone();
     assert_eq!(time(report(5000, "b").patch(&before, later)), json!("1970-01-01T00:00:00Z"));
     assert_eq!(time(Report::settled(Verdict::unknown("x")).patch(&before, later)), json!("1970-01-12T13:46:40Z"));
+}
+
+/// Status of the gate's condition after each verdict in turn.
+#[rstest]
+#[case::locked(&[State::Locked], "True")]
+#[case::never_checked(&[State::Pending], "False")]
+#[case::could_not_be_checked_yet(&[State::Unknown], "False")]
+#[case::a_check_that_failed_takes_nothing_away(&[State::Locked, State::Unknown], "True")]
+#[case::a_definite_failure_does(&[State::Locked, State::Partial], "False")]
+#[case::and_lasts(&[State::Locked, State::Swapped, State::Unknown], "False")]
+#[case::a_restart_does(&[State::Locked, State::Pending, State::Unknown], "False")]
+#[case::locked_again(&[State::Locked, State::Pending, State::Locked], "True")]
+fn the_gate_latches(#[case] states: &[State], #[case] expected: &str) {
+    let gate = json!({ "spec": { "readinessGates": [{ "conditionType": "memlock.dev/LockVerified" }] } });
+    let mut standing = pod(&gate);
+    for state in states {
+        let report = Report::settled(Verdict { figures: None, ..verdict(*state, Reason::CannotCheck, 1) });
+        assert!(!report.stands_on(&standing), "{state:?} is news");
+        let mut change = gate.clone();
+        json_patch::merge(&mut change, &report.patch(&standing, Timestamp::UNIX_EPOCH));
+        standing = pod(&change);
+        assert!(report.stands_on(&standing), "{state:?} stands");
+    }
+    let condition = standing.condition_of_type(names::LOCK_VERIFIED_CONDITION).unwrap();
+    assert_eq!(condition.status, expected);
+    assert!(
+        patched(&report(1, "a")).condition_of_type(names::LOCK_VERIFIED_CONDITION).is_none(),
+        "only where asked for"
+    );
 }
 
 #[test]
