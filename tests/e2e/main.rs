@@ -18,5 +18,8 @@ mod admission;
 mod chart;
 mod cluster;
 mod host;
+mod injectors;
+mod matrix;
 mod states;
 mod verification;
+mod workloads;
