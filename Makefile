@@ -4,7 +4,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 SCRIPTS = $(shell git grep -lE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash')
 
-.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e image cluster cluster-down audit
+.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e bench image cluster cluster-down audit
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +41,9 @@ cluster-check: ## the local cluster's own guarantees
 
 e2e: ## the product on the local cluster
 	tests/e2e/run
+
+bench: ## what it costs
+	cargo bench --locked --bench inject
 
 image: ## target/images/memlock-operator.tar
 	images/operator

@@ -18,8 +18,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
+    /// Copies what an injection may touch: not the rest of the metadata, whose managed fields are a third of a pod.
     pub(super) fn new(raw: &Value) -> Self {
-        Self { object: raw.clone(), operations: Vec::new() }
+        let metadata = ["annotations", "labels"].into_iter().filter_map(|key| {
+            let keys = raw.get("metadata")?.get(key)?;
+            Some((key.to_owned(), keys.clone()))
+        });
+        let members = [("metadata", metadata.collect()), ("spec", raw.get("spec").cloned().unwrap_or_default())];
+        let object = members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Self { object, operations: Vec::new() }
     }
 
     pub(super) fn into_patch(self) -> Patch {
