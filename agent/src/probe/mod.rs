@@ -1,0 +1,4 @@
+//! probe
+/// x
+#[must_use]
+pub fn run() -> i32 { 1 }
