@@ -30,7 +30,7 @@ pub enum Command {
     /// Copy the agent into a folder.
     Install(Install),
     /// Tell whether memory can be locked here.
-    Preflight(Conditions),
+    Preflight(Conditions<'static>),
     /// Become another program, able to lock.
     Launch(Launch),
     /// Show what is locked.
@@ -61,22 +61,22 @@ pub enum Launcher {
 
 /// What is wanted of the container.
 #[derive(Debug, Clone, Copy)]
-pub struct Conditions {
+pub struct Conditions<'a> {
     /// The container's name, for the sentences.
-    pub container: &'static CStr,
+    pub container: &'a CStr,
     /// A lock that cannot work stops the container.
     pub required: bool,
     /// Address space to be locked, in bytes; `None`: without limit.
     pub size: Option<u64>,
     /// Where last words go.
-    pub termination_log: &'static CStr,
+    pub termination_log: &'a CStr,
 }
 
 /// `launch`.
 #[derive(Debug, Clone, Copy)]
 pub struct Launch {
     /// What is wanted.
-    pub conditions: Conditions,
+    pub conditions: Conditions<'static>,
     /// Flags of `mlockall` for the program, when the agent is to lock it.
     pub lock: Option<usize>,
     /// Also `PR_SET_IO_FLUSHER`.
@@ -132,7 +132,7 @@ fn install(arguments: Vector) -> Result<Command, Usage> {
 }
 
 struct Parsed {
-    conditions: Conditions,
+    conditions: Conditions<'static>,
     lock: Option<usize>,
     io_flusher: bool,
     program: Option<Vector>,

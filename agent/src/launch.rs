@@ -82,7 +82,7 @@ fn prepare(start: &Start, wanted: &Launch) -> Result<(), Sentence> {
     }
 }
 
-fn failure(conditions: &Conditions, what: core::fmt::Arguments<'_>) -> Sentence {
+fn failure(conditions: &Conditions<'_>, what: core::fmt::Arguments<'_>) -> Sentence {
     Sentence::of(format_args!("container {} {what}", Printable(conditions.container.to_bytes())))
 }
 
@@ -109,7 +109,7 @@ fn keep_capabilities(wanted: &Launch) -> Result<(), Sentence> {
 }
 
 /// What Yama forbids is told before it fails (Documentation/admin-guide/LSM/Yama.rst).
-fn check_yama(conditions: &Conditions) -> Result<(), Sentence> {
+fn check_yama(conditions: &Conditions<'_>) -> Result<(), Sentence> {
     let mut buffer = [0; 16];
     let scope = lines::first(c"/proc/sys/kernel/yama/ptrace_scope", &mut buffer).ok().and_then(decimal);
     let may_trace = Capabilities::own().is_ok_and(|own| own.effective >> sys::SYS_PTRACE & 1 == 1);

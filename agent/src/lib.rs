@@ -52,7 +52,7 @@ pub fn run(start: &Start) -> i32 {
     }
 }
 
-fn check(conditions: &Conditions) -> i32 {
+fn check(conditions: &Conditions<'_>) -> i32 {
     match preflight::measure(conditions.size) {
         Ok(passed) => {
             let sentence = preflight::success(conditions, passed);

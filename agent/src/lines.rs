@@ -8,7 +8,12 @@ use crate::sys::{Errno, File};
 const LONGEST: usize = 4096;
 
 /// Calls `each` with every line, without its end. Of a longer one only the beginning is seen.
-pub fn for_each(path: &CStr, mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
+pub fn for_each(path: &CStr, each: impl FnMut(&[u8])) -> Result<(), Errno> {
+    for_each_until(path, b'\n', each)
+}
+
+/// The same, where something else ends a line.
+pub fn for_each_until(path: &CStr, end_of_line: u8, mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
     let file = File::open(path)?;
     let mut buffer = [0_u8; LONGEST];
     let mut filled = 0;
@@ -17,7 +22,7 @@ pub fn for_each(path: &CStr, mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
         let count = file.read(buffer.get_mut(filled..).unwrap_or_default())?;
         let end = filled + count;
         let mut rest = buffer.get(..end).unwrap_or_default();
-        while let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+        while let Some(length) = rest.iter().position(|byte| *byte == end_of_line) {
             let (line, behind) = rest.split_at(length);
             if !skipping {
                 each(line);

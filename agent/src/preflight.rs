@@ -73,7 +73,9 @@ fn capability_is_effective() -> bool {
     locked.is_ok()
 }
 
-fn cause(error: Errno) -> Cause {
+/// Why a lock failed, by the facts of this process and not by the error alone.
+#[must_use]
+pub fn cause(error: Errno) -> Cause {
     let bit = |mask: u64| mask >> sys::IPC_LOCK & 1 == 1;
     let own = Capabilities::own().ok();
     let uid = sys::own_uid();
@@ -109,7 +111,7 @@ fn in_user_namespace() -> bool {
 
 /// What is said when it can be done.
 #[must_use]
-pub fn success(conditions: &Conditions, passed: Passed) -> Sentence {
+pub fn success(conditions: &Conditions<'_>, passed: Passed) -> Sentence {
     use fmt::Write;
     let container = Printable(conditions.container.to_bytes());
     let mut text = match passed {
@@ -142,7 +144,7 @@ pub fn success(conditions: &Conditions, passed: Passed) -> Sentence {
 
 /// What is said when it cannot.
 #[must_use]
-pub fn failure(conditions: &Conditions, cause: Cause) -> Sentence {
+pub fn failure(conditions: &Conditions<'_>, cause: Cause) -> Sentence {
     let container = Printable(conditions.container.to_bytes());
     let limit = LimitIs(conditions.size);
     let head = format_args!("container {container} cannot lock its memory: ");

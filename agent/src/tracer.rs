@@ -21,7 +21,7 @@ use crate::{
 const READY: u8 = 1;
 
 /// Starts the helper and waits until it traces this process.
-pub fn start(start: &Start, conditions: &Conditions, flags: usize) -> Result<(), Errno> {
+pub fn start(start: &Start, conditions: &Conditions<'_>, flags: usize) -> Result<(), Errno> {
     let vdso = start.vdso().unwrap_or_default();
     let offset = vdso.windows(arch::CALL.len()).position(|bytes| bytes == arch::CALL).ok_or(Errno::NOENT)?;
     let (permitted, permit) = sys::pipe()?;
@@ -53,7 +53,7 @@ pub fn start(start: &Start, conditions: &Conditions, flags: usize) -> Result<(),
 }
 
 struct Helper<'a> {
-    conditions: &'a Conditions,
+    conditions: &'a Conditions<'a>,
     flags: usize,
     /// Of the `syscall` instruction in the vDSO.
     offset: u64,

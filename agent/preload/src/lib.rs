@@ -4,14 +4,14 @@
 #![cfg_attr(freestanding, no_std)]
 #![allow(unsafe_code, reason = "the entry that a dynamic loader calls, and the environment that it passes")]
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{c_char, c_int};
 
 use memlock_agent::{
-    arguments,
+    arguments::{self, Conditions},
+    cgroup::Group,
     launch::CANNOT_LOCK,
-    lines,
+    lines, preflight,
     say::{TERMINATION_LOG, last_words, say},
-    start::{Vector, variable},
     sys,
     text::{Printable, Sentence, Text},
 };
@@ -20,37 +20,92 @@ use memlock_agent::{
 #[unsafe(link_section = ".init_array")]
 static LOADED: unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char) = loaded;
 
-/// glibc passes the arguments of `main`; musl passes nothing, and the registers hold anything.
+/// Called by the loader. glibc passes what `main` gets and musl passes nothing, so the arguments are not looked at.
 unsafe extern "C" fn loaded(_count: c_int, _argv: *const *const c_char, _envp: *const *const c_char) {
-    let environment = Environment::own();
-    if is_the_daemon(&environment) {
-        lock(&environment);
+    // Every other process of the container, a probe or a shell of `kubectl exec`, would be locked in the daemon's memory.
+    let first = sys::own_pid() == 1;
+    let Some(wishes) = Wishes::read() else {
+        if first {
+            say(format_args!("the memory is not locked: /proc/self/environ cannot be read; make the program readable in the image (chmod a+r)"));
+        }
+        return;
+    };
+    if first || wishes.process.as_ref().is_some_and(|process| is_own_name(process.bytes())) {
+        wishes.fulfil();
     }
 }
 
-/// What the container was given, read from the kernel: it is the same under every C library.
+fn is_own_name(name: &[u8]) -> bool {
+    let own = sys::own_name();
+    !name.is_empty() && own.split(|byte| *byte == 0).next() == Some(name)
+}
+
+/// What the container's environment says, read from the kernel: it is the same under every C library.
 #[derive(Default)]
-struct Environment {
+struct Wishes {
     flags: Text<64>,
     required: bool,
     process: Option<Text<64>>,
     container: Text<128>,
 }
 
-impl Environment {
-    fn own() -> Self {
-        let mut own = Self::default();
-        let _ = lines::for_each_until(c"/proc/self/environ", 0, |entry| {
-            if let Some(value) = entry.strip_prefix(b"MEMLOCK_FLAGS=") {
-                own.flags.push(value);
-            } else if let Some(value) = entry.strip_prefix(b"MEMLOCK_REQUIRED=") {
-                own.required = value == b"true";
-            } else if let Some(value) = entry.strip_prefix(b"MEMLOCK_PROCESS=") {
-                own.process.get_or_insert_default().push(value);
-            } else if let Some(value) = entry.strip_prefix(b"MEMLOCK_CONTAINER=") {
-                own.container.push(value);
+impl Wishes {
+    fn read() -> Option<Self> {
+        let mut wishes = Self::default();
+        lines::for_each_until(c"/proc/self/environ", 0, |entry| {
+            let mut parts = entry.splitn(2, |byte| *byte == b'=');
+            let (Some(name), Some(value)) = (parts.next(), parts.next()) else { return };
+            match name {
+                b"MEMLOCK_FLAGS" => wishes.flags.push(value),
+                b"MEMLOCK_REQUIRED" => wishes.required = value == b"true",
+                b"MEMLOCK_PROCESS" => wishes.process.get_or_insert_default().push(value),
+                b"MEMLOCK_CONTAINER" => wishes.container.push(value),
+                _ => {}
             }
-        });
-        own
+        })
+        .ok()?;
+        Some(wishes)
     }
+
+    fn fulfil(&self) {
+        let conditions = Conditions {
+            container: self.container.c_str().unwrap_or(c"?"),
+            required: self.required,
+            // What the container may use at most.
+            size: Group::own().and_then(|group| group.limit()).flatten(),
+            termination_log: TERMINATION_LOG,
+        };
+        let sentence = match self.lock(&conditions) {
+            Ok(()) => return,
+            Err(sentence) => sentence,
+        };
+        if self.required {
+            last_words(conditions.termination_log, &sentence);
+            sys::exit(CANNOT_LOCK);
+        }
+        let text = core::str::from_utf8(sentence.bytes()).unwrap_or_default();
+        say(format_args!("{text}; it runs all the same (memlock.dev/required: false)"));
+    }
+
+    fn lock(&self, conditions: &Conditions<'_>) -> Result<(), Sentence> {
+        let flags = arguments::flags(self.flags.bytes()).map_err(|what| {
+            let container = Printable(conditions.container.to_bytes());
+            Sentence::of(format_args!(
+                "container {container} cannot lock its memory: MEMLOCK_FLAGS is wrong: {what}; correct memlock.dev/lock-flags"
+            ))
+        })?;
+        let refused = |cause| preflight::failure(conditions, cause);
+        if !self.required {
+            // A lock under a small limit works at first, and then every larger allocation fails.
+            preflight::measure(conditions.size).map_err(refused)?;
+        }
+        sys::lock_all(flags).map_err(|error| refused(preflight::cause(error)))
+    }
+}
+
+/// Nothing here is meant to panic. The daemon is not to suffer from it.
+#[cfg(freestanding)]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    sys::exit(70)
 }

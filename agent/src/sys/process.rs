@@ -109,7 +109,7 @@ pub fn wait_no_zombie(pid: Pid) -> [u64; 4] {
 }
 
 fn prctl<const N: usize>(arguments: [usize; N]) -> Result<usize, Errno> {
-    // SAFETY: the options below take no addresses, but for a name that is a C string.
+    // SAFETY: the options below take no addresses, but for a name: a C string, or 16 bytes that are written.
     unsafe { call(number::PRCTL, arguments) }
 }
 
@@ -117,6 +117,16 @@ fn prctl<const N: usize>(arguments: [usize; N]) -> Result<usize, Errno> {
 pub fn name_self(name: &CStr) {
     const PR_SET_NAME: usize = 15;
     let _ = prctl([PR_SET_NAME, name.as_ptr() as usize]);
+}
+
+/// This thread's `comm`, with the zeros behind it.
+#[must_use]
+pub fn own_name() -> [u8; 16] {
+    const PR_GET_NAME: usize = 16;
+    let mut name = [0; 16];
+    // The kernel writes 16 bytes (PR_GET_NAME(2const)).
+    let _ = prctl([PR_GET_NAME, name.as_mut_ptr() as usize]);
+    name
 }
 
 /// The kernel's allocations for this thread start no I/O; inherited by new threads and kept over an exec.
