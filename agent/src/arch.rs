@@ -19,6 +19,7 @@ pub mod number {
     pub const GETEUID: usize = 107;
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
+    pub const KILL: usize = 62;
     pub const WAIT4: usize = 61;
     pub const GETDENTS64: usize = 217;
     pub const FCHMOD: usize = 91;

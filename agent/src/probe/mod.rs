@@ -1,4 +1,312 @@
-//! probe
-/// x
+//! `probe`: shows what is locked in this container, in lines that the operator reads.
+//!
+//! Version 1 of the format, one fact a line, sizes in kB of 1,024 bytes, `-` for what is not known:
+//! ```text
+//! memlock-probe 1
+//! reader PID UNLOCKABLE
+//! memory LIMIT|max CURRENT RECLAIMABLE SWAPLIMIT|max|-            in bytes
+//! swap partition|file SIZE USED NAME
+//! process PID UID CAPEFF SIZE LOCKED SWAPPED HUGETLB LIMIT|unlimited|- initial|nested|- THREADS FLUSHERS NAME
+//! smaps PID EXPLAINED UNEXPLAINED SWAPPED
+//! unread COUNT|-
+//! end
+//! ```
+//! It reads counters that the kernel keeps, never what is in the memory of a process (`cmdline`, `environ`), and takes a
+//! lock of a process (`smaps`) only where the counters alone leave a doubt.
+
+mod process;
+mod smaps;
+
+use core::{ffi::CStr, fmt};
+
+use self::process::{Outcome, Process};
+use crate::{
+    cgroup::Group,
+    lines,
+    say::say,
+    sys::{self, Errno, File, Pid},
+    text::{Printable, Text, decimal, words},
+};
+
+/// It ends itself after so many seconds: a lock of the daemon's memory may never come free.
+const ALARM: u64 = 8;
+/// The name that another probe knows it by.
+const NAME: &CStr = c"memlock-probe";
+/// Processes that are shown; what is beyond counts as not read.
+const MOST: usize = 1024;
+/// Swap areas that are shown (the kernel has at most 32).
+const MOST_SWAPS: usize = 32;
+/// Bytes of `/proc/PID/cgroup` that are compared; a longer file is an error.
+const CGROUP: usize = 8192;
+/// Exit code beside an older probe (`EX_TEMPFAIL`).
+const BUSY: i32 = 75;
+
+/// Shows it; the exit code.
 #[must_use]
-pub fn run() -> i32 { 1 }
+pub fn run() -> i32 {
+    sys::name_self(NAME);
+    match sys::alarm(ALARM).map_err(Failure::Alarm).and_then(|()| Probe::new()?.show()) {
+        Ok(()) => 0,
+        Err(failure) => {
+            say(format_args!("{failure}"));
+            if matches!(failure, Failure::Busy(_)) { BUSY } else { 1 }
+        }
+    }
+}
+
+/// Why nothing, or not everything, was shown: the last line of the output is missing then.
+#[derive(Debug)]
+enum Failure {
+    /// It could not be made sure that this process ends.
+    Alarm(Errno),
+    /// Another one is at work, or hangs.
+    Busy(Pid),
+    /// A file of this process.
+    Own(&'static str, Errno),
+    /// Nobody reads the output.
+    Output(Errno),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alarm(error) => write!(f, "the probe could not set an alarm ({error}); allow setitimer"),
+            Self::Busy(pid) => {
+                write!(f, "an older probe, process {pid}, still runs in this container; see whether the daemon hangs")
+            }
+            Self::Own(file, error) => write!(f, "the probe could not read {file} ({error}); mount /proc"),
+            Self::Output(error) => write!(f, "the probe could not write its output ({error})"),
+        }
+    }
+}
+
+struct Probe {
+    pid: Pid,
+    started: u64,
+    unlockable_kb: u64,
+    cgroup: Content,
+}
+
+impl Probe {
+    fn new() -> Result<Self, Failure> {
+        let pid = sys::own_pid();
+        let stat = process::stat(c"/proc/self/stat").map_err(|error| Failure::Own("/proc/self/stat", error))?;
+        let mut unlockable = 0_u64;
+        let mut mappings = 0;
+        lines::for_each(c"/proc/self/maps", |line| {
+            mappings += 1;
+            if [&b"[vdso]"[..], b"[vvar]", b"[vvar_vclock]"].iter().any(|name| line.ends_with(name)) {
+                unlockable += smaps::mapping_bytes(line).unwrap_or_default();
+            }
+        })
+        .map_err(|error| Failure::Own("/proc/self/maps", error))?;
+        if mappings == 0 {
+            return Err(Failure::Own("/proc/self/maps", Errno::NOENT));
+        }
+        let cgroup = Content::read(c"/proc/self/cgroup").map_err(|error| Failure::Own("/proc/self/cgroup", error))?;
+        Ok(Self { pid, started: stat.started, unlockable_kb: unlockable / 1024, cgroup })
+    }
+
+    fn show(&self) -> Result<(), Failure> {
+        let mut output = Output(Ok(()));
+        output.line(format_args!("memlock-probe 1"));
+        output.line(format_args!("reader {} {}", self.pid, self.unlockable_kb));
+        let group = Group::own();
+        if let Some(group) = &group {
+            show_memory(&mut output, group);
+        }
+        show_swaps(&mut output);
+        let mut seen = Seen::new();
+        let mut busy = None;
+        sys::entries(c"/proc", |name| {
+            if let Some(pid) = decimal(name.to_bytes()).and_then(|pid| Pid::try_from(pid).ok()) {
+                self.examine(pid, &mut seen, &mut output, &mut busy);
+            }
+        })
+        .map_err(|error| Failure::Own("/proc", error))?;
+        // Whoever came since, or is not to be seen in /proc.
+        let mut complete = None;
+        if let Some(group) = &group {
+            let mut own = false;
+            let mut unread = group.descendants();
+            let listed = group.processes(|pid| {
+                let pid = Pid::try_from(pid).unwrap_or_default();
+                own |= pid == self.pid;
+                if pid != self.pid && !seen.contains(pid) && !self.examine(pid, &mut seen, &mut output, &mut busy) {
+                    unread += u64::from(pid == 0 || sys::exists(pid));
+                }
+            });
+            // A list without this process is that of another group.
+            complete = (listed.is_ok() && own).then_some(unread);
+        }
+        if let Some(pid) = busy {
+            return Err(Failure::Busy(pid));
+        }
+        output.line(format_args!("unread {}", OrDash(complete.map(|unread| unread.saturating_add(seen.beyond)))));
+        output.line(format_args!("end"));
+        output.0.map_err(Failure::Output)
+    }
+
+    /// Shows a process of this container. False when it is there and could not be read.
+    fn examine(&self, pid: Pid, seen: &mut Seen, output: &mut Output, busy: &mut Option<Pid>) -> bool {
+        if pid == self.pid || pid <= 0 {
+            return pid == self.pid;
+        }
+        let theirs = process::path(pid, "cgroup").c_str().ok_or(Errno::INVAL).and_then(Content::read);
+        match theirs {
+            Ok(theirs) if theirs.bytes() == self.cgroup.bytes() => {}
+            // Another container's (shared or host PID namespace); or gone, or hidden, which the group's own list tells.
+            _ => return false,
+        }
+        match process::read(pid, self.unlockable_kb) {
+            Outcome::Alive(found) => {
+                if found.name() == NAME.to_bytes() {
+                    if (found.started, pid) < (self.started, self.pid) {
+                        *busy = Some(pid);
+                    }
+                    // A younger one ends by itself.
+                    seen.insert(pid);
+                } else if seen.insert(pid) {
+                    output.process(&found);
+                }
+                true
+            }
+            Outcome::Dead => {
+                seen.insert(pid);
+                true
+            }
+            Outcome::Unreadable => false,
+        }
+    }
+}
+
+fn show_memory(output: &mut Output, group: &Group) {
+    let (Some(limit), Some(current)) = (group.limit(), group.current()) else { return };
+    let swap = group.swap_limit();
+    output.line(format_args!(
+        "memory {} {current} {} {}",
+        OrMax(limit),
+        group.reclaimable(),
+        match &swap {
+            Some(limit) => OrMax(*limit),
+            None => OrMax(Some(u64::MAX)),
+        }
+    ));
+}
+
+fn show_swaps(output: &mut Output) {
+    let mut count = 0;
+    let _ = lines::for_each(c"/proc/swaps", |line| {
+        let mut fields = words(line);
+        let (Some(name), Some(kind), size, used) = (fields.next(), fields.next(), fields.next(), fields.next()) else {
+            return;
+        };
+        // The first line is a heading.
+        if let (Some(size), Some(used)) = (size.and_then(decimal), used.and_then(decimal))
+            && count < MOST_SWAPS
+        {
+            count += 1;
+            output.line(format_args!("swap {} {size} {used} {}", Printable(kind), Printable(name)));
+        }
+    });
+}
+
+/// A whole small file.
+struct Content {
+    bytes: [u8; CGROUP],
+    length: usize,
+}
+
+impl Content {
+    fn read(path: &CStr) -> Result<Self, Errno> {
+        let file = File::open(path)?;
+        let mut content = Self { bytes: [0; CGROUP], length: 0 };
+        loop {
+            match file.read(content.bytes.get_mut(content.length..).unwrap_or_default())? {
+                0 if content.length == 0 || content.length == CGROUP => return Err(Errno::INVAL),
+                0 => return Ok(content),
+                count => content.length += count,
+            }
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// The processes that need not be looked at again.
+struct Seen {
+    pids: [Pid; MOST],
+    count: usize,
+    /// Those that no longer fitted.
+    beyond: u64,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self { pids: [0; MOST], count: 0, beyond: 0 }
+    }
+
+    fn contains(&self, pid: Pid) -> bool {
+        self.pids.iter().take(self.count).any(|seen| *seen == pid)
+    }
+
+    /// False when it was there already, or there is no room.
+    fn insert(&mut self, pid: Pid) -> bool {
+        if self.contains(pid) {
+            return false;
+        }
+        let Some(slot) = self.pids.get_mut(self.count) else {
+            self.beyond = self.beyond.saturating_add(1);
+            return false;
+        };
+        *slot = pid;
+        self.count += 1;
+        true
+    }
+}
+
+/// Standard output; the first error stays.
+struct Output(Result<(), Errno>);
+
+impl Output {
+    fn line(&mut self, line: fmt::Arguments<'_>) {
+        let text: Text<1024> = Text::of(format_args!("{line}\n"));
+        if self.0.is_ok() {
+            self.0 = File::standard_output().write(text.bytes());
+        }
+    }
+
+    fn process(&mut self, process: &Process) {
+        self.line(format_args!("{process}"));
+        if let Some(flags) = &process.smaps {
+            self.line(format_args!("smaps {} {flags}", process.pid));
+        }
+    }
+}
+
+/// A number that may not be known.
+struct OrDash(Option<u64>);
+
+impl fmt::Display for OrDash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "{number}"),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// A limit: `max` without one, and the largest number stands for what is not known.
+struct OrMax(Option<u64>);
+
+impl fmt::Display for OrMax {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(u64::MAX) => f.write_str("-"),
+            Some(number) => write!(f, "{number}"),
+            None => f.write_str("max"),
+        }
+    }
+}

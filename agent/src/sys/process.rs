@@ -52,6 +52,15 @@ pub fn own_pid() -> Pid {
     unsafe { call(number::GETPID, []) }.map(as_pid).unwrap_or_default()
 }
 
+/// Whether a process is there, seen or not.
+#[must_use]
+pub fn exists(pid: Pid) -> bool {
+    const ESRCH: Errno = Errno(3);
+    // SAFETY: signal 0 is only a question.
+    let answer = unsafe { call(number::KILL, [pid_argument(pid), 0]) };
+    answer != Err(ESRCH)
+}
+
 /// The effective user of this process.
 #[must_use]
 pub fn own_uid() -> u32 {
