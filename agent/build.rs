@@ -7,7 +7,9 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(freestanding)");
     if std::env::var("CARGO_CFG_PANIC").as_deref() == Ok("abort") {
         println!("cargo::rustc-cfg=freestanding");
-        for argument in ["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,noexecstack"] {
+        for argument in
+            ["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,noexecstack"]
+        {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
     }

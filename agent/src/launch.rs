@@ -54,7 +54,8 @@ fn prepare(start: &Start, wanted: &Launch) -> Result<(), Sentence> {
     let Some((name, _)) = wanted.program.split_first() else { return Ok(()) };
     let looked = program::look(name, start.environment);
     if let Some((_, true)) = looked {
-        let lost = if wanted.lock.is_some() { "loses those that the launcher lacks" } else { "does not keep the launcher's" };
+        let lost =
+            if wanted.lock.is_some() { "loses those that the launcher lacks" } else { "does not keep the launcher's" };
         say(format_args!(
             "container {}: its program {} carries file capabilities of its own, and {lost}; remove them with setcap -r, or leave the launcher out (memlock.dev/capability: image)",
             Printable(conditions.container.to_bytes()),
@@ -64,15 +65,21 @@ fn prepare(start: &Start, wanted: &Launch) -> Result<(), Sentence> {
     match (wanted.lock, looked) {
         // What is not there cannot be locked; the exec will say so.
         (None, _) | (_, None) => Ok(()),
-        (Some(_), Some((Kind::Foreign, _))) => Err(failure(conditions, format_args!(
-            "cannot be locked by the agent: its program {} is not a 64-bit program for this processor; let the daemon lock itself (memlock.dev/lock-by: daemon)",
-            Printable(name.to_bytes())
-        ))),
-        (Some(_), Some((Kind::Unreadable, _))) => Err(failure(conditions, format_args!(
-            "cannot be locked by the agent: uid {} may not read its program {}, and nobody may trace such a program; make it readable in the image (chmod a+r)",
-            sys::own_uid(),
-            Printable(name.to_bytes())
-        ))),
+        (Some(_), Some((Kind::Foreign, _))) => Err(failure(
+            conditions,
+            format_args!(
+                "cannot be locked by the agent: its program {} is not a 64-bit program for this processor; let the daemon lock itself (memlock.dev/lock-by: daemon)",
+                Printable(name.to_bytes())
+            ),
+        )),
+        (Some(_), Some((Kind::Unreadable, _))) => Err(failure(
+            conditions,
+            format_args!(
+                "cannot be locked by the agent: uid {} may not read its program {}, and nobody may trace such a program; make it readable in the image (chmod a+r)",
+                sys::own_uid(),
+                Printable(name.to_bytes())
+            ),
+        )),
         (Some(flags), Some((Kind::Traceable, _))) => {
             check_yama(conditions)?;
             tracer::start(start, conditions, flags).map_err(|error| failure(conditions, format_args!(
@@ -96,13 +103,18 @@ fn keep_capabilities(wanted: &Launch) -> Result<(), Sentence> {
     let raised = Capabilities::own().and_then(|own| {
         kept &= own.permitted;
         Capabilities { inheritable: own.inheritable | kept, ..own }.apply()?;
-        [sys::IPC_LOCK, sys::SYS_RESOURCE].into_iter().filter(|bit| kept >> bit & 1 == 1).try_for_each(sys::raise_ambient)
+        [sys::IPC_LOCK, sys::SYS_RESOURCE]
+            .into_iter()
+            .filter(|bit| kept >> bit & 1 == 1)
+            .try_for_each(sys::raise_ambient)
     });
     match raised {
         // Root gets its capabilities back at every exec.
         Err(error) if sys::own_uid() != 0 => Err(failure(
             &wanted.conditions,
-            format_args!("cannot keep IPC_LOCK for its program ({error}): the ambient set is closed; see whether the runtime sets securebits"),
+            format_args!(
+                "cannot keep IPC_LOCK for its program ({error}): the ambient set is closed; see whether the runtime sets securebits"
+            ),
         )),
         _ => Ok(()),
     }
@@ -114,12 +126,18 @@ fn check_yama(conditions: &Conditions<'_>) -> Result<(), Sentence> {
     let scope = lines::first(c"/proc/sys/kernel/yama/ptrace_scope", &mut buffer).ok().and_then(decimal);
     let may_trace = Capabilities::own().is_ok_and(|own| own.effective >> sys::SYS_PTRACE & 1 == 1);
     match scope {
-        Some(2) if !may_trace => Err(failure(conditions, format_args!(
-            "cannot be locked by the agent: the node allows ptrace only with SYS_PTRACE (kernel.yama.ptrace_scope is 2); set it to 1 on the node, or let the daemon lock itself (memlock.dev/lock-by: daemon)"
-        ))),
-        Some(3..) => Err(failure(conditions, format_args!(
-            "cannot be locked by the agent: the node forbids ptrace (kernel.yama.ptrace_scope is 3); set it to 1 on the node, or let the daemon lock itself (memlock.dev/lock-by: daemon)"
-        ))),
+        Some(2) if !may_trace => Err(failure(
+            conditions,
+            format_args!(
+                "cannot be locked by the agent: the node allows ptrace only with SYS_PTRACE (kernel.yama.ptrace_scope is 2); set it to 1 on the node, or let the daemon lock itself (memlock.dev/lock-by: daemon)"
+            ),
+        )),
+        Some(3..) => Err(failure(
+            conditions,
+            format_args!(
+                "cannot be locked by the agent: the node forbids ptrace (kernel.yama.ptrace_scope is 3); set it to 1 on the node, or let the daemon lock itself (memlock.dev/lock-by: daemon)"
+            ),
+        )),
         _ => Ok(()),
     }
 }

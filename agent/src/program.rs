@@ -37,15 +37,13 @@ pub fn execute(name: &CStr, arguments: Vector, start: &Start) -> Errno {
         return Errno::NOENT;
     }
     let mut told = Errno::NOENT;
-    let failed = candidates(name, start.environment, |path| {
-        match sys::execute(path, arguments, start.environment) {
-            Errno::NOENT | Errno::NOTDIR => ControlFlow::Continue(()),
-            Errno::ACCES => {
-                told = Errno::ACCES;
-                ControlFlow::Continue(())
-            }
-            error => ControlFlow::Break(error),
+    let failed = candidates(name, start.environment, |path| match sys::execute(path, arguments, start.environment) {
+        Errno::NOENT | Errno::NOTDIR => ControlFlow::Continue(()),
+        Errno::ACCES => {
+            told = Errno::ACCES;
+            ControlFlow::Continue(())
         }
+        error => ControlFlow::Break(error),
     });
     failed.unwrap_or(told)
 }

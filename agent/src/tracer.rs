@@ -158,8 +158,7 @@ impl Helper<'_> {
     /// Required: the program ends before its first instruction. Else it runs without the lock.
     fn give_up(&self, tracee: &Tracee, failure: &Failure) {
         let container = Printable(self.conditions.container.to_bytes());
-        let sentence =
-            Sentence::of(format_args!("container {container} could not be locked by the agent: {failure}"));
+        let sentence = Sentence::of(format_args!("container {container} could not be locked by the agent: {failure}"));
         let loaded = self.loaded(tracee);
         if self.conditions.required {
             last_words(self.conditions.termination_log, &sentence);

@@ -26,7 +26,9 @@ unsafe extern "C" fn loaded(_count: c_int, _argv: *const *const c_char, _envp: *
     let first = sys::own_pid() == 1;
     let Some(wishes) = Wishes::read() else {
         if first {
-            say(format_args!("the memory is not locked: /proc/self/environ cannot be read; make the program readable in the image (chmod a+r)"));
+            say(format_args!(
+                "the memory is not locked: /proc/self/environ cannot be read; make the program readable in the image (chmod a+r)"
+            ));
         }
         return;
     };

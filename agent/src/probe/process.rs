@@ -96,9 +96,8 @@ struct Status {
 
 /// Looks at a process of this container.
 pub(super) fn read(pid: Pid, unlockable_kb: u64) -> Outcome {
-    let of = |file: &str, each: &mut dyn FnMut(&[u8])| {
-        lines::for_each(path(pid, file).c_str().ok_or(Errno::INVAL)?, each)
-    };
+    let of =
+        |file: &str, each: &mut dyn FnMut(&[u8])| lines::for_each(path(pid, file).c_str().ok_or(Errno::INVAL)?, each);
     let stat = || path(pid, "stat").c_str().ok_or(Errno::INVAL).and_then(stat);
     let mut status = Status::default();
     let read = of("status", &mut |line| status.take(line));
@@ -106,8 +105,15 @@ pub(super) fn read(pid: Pid, unlockable_kb: u64) -> Outcome {
     if matches!(stat.state, b'Z' | b'X') || stat.flags & (EXITING | KERNEL_THREAD) != 0 {
         return Outcome::Dead;
     }
-    let Status { name, uid: Some(uid), effective: Some(effective), size: Some(size_kb), locked: Some(locked_kb), swapped: Some(swapped_kb), hugetlb } =
-        status
+    let Status {
+        name,
+        uid: Some(uid),
+        effective: Some(effective),
+        size: Some(size_kb),
+        locked: Some(locked_kb),
+        swapped: Some(swapped_kb),
+        hugetlb,
+    } = status
     else {
         return Outcome::Unreadable;
     };

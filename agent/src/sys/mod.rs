@@ -16,8 +16,9 @@ pub use memory::{
     MCL_ALL, MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, Mapping, PAGE, filtered, limit, lock_all, set_soft_limit,
 };
 pub use process::{
-    Forked, Pid, Wait, alarm, block_signals, execute, exists, exit, fork, in_bounding_set, name_self, no_new_privileges, own_name,
-    own_pid,    own_uid, raise_ambient, set_dumpable, set_io_flusher, set_tracer, wait, wait_no_zombie,
+    Forked, Pid, Wait, alarm, block_signals, execute, exists, exit, fork, in_bounding_set, name_self,
+    no_new_privileges, own_name, own_pid, own_uid, raise_ambient, set_dumpable, set_io_flusher, set_tracer, wait,
+    wait_no_zombie,
 };
 pub use trace::{Stop, Tracee};
 
