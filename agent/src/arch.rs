@@ -56,15 +56,16 @@ pub const CALL: [u8; 2] = [0x0f, 0x05];
 /// # Safety
 /// As the system call itself: every address must be good for what the kernel does with it.
 #[inline]
+#[must_use]
 pub unsafe fn call(number: usize, arguments: [usize; 6]) -> isize {
-    let [a, b, c, d, e, f] = arguments;
+    let [first, second, third, fourth, fifth, sixth] = arguments;
     let result: isize;
     // SAFETY: the kernel changes rax, rcx and r11 only; memory is the caller's promise.
     unsafe {
         asm!(
             "syscall",
             inlateout("rax") number => result,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            in("rdi") first, in("rsi") second, in("rdx") third, in("r10") fourth, in("r8") fifth, in("r9") sixth,
             lateout("rcx") _, lateout("r11") _,
             options(nostack),
         );

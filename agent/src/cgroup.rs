@@ -1,6 +1,6 @@
 //! The memory control group of this process, version 1 or 2.
 
-use core::ffi::CStr;
+use core::{ffi::CStr, fmt};
 
 use crate::{
     lines,
@@ -14,6 +14,35 @@ pub struct Group {
     folder: Path,
     /// The names of the files are those of version 2.
     pub second: bool,
+}
+
+/// A limit that may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// In bytes.
+    Bytes(u64),
+    /// There is none.
+    Unlimited,
+}
+
+impl Limit {
+    /// In bytes; `None`: there is none.
+    #[must_use]
+    pub fn bytes(self) -> Option<u64> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Unlimited => None,
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{bytes}"),
+            Self::Unlimited => f.write_str("unlimited"),
+        }
+    }
 }
 
 impl Group {
@@ -49,21 +78,21 @@ impl Group {
             .or_else(|| at(b"/sys/fs/cgroup", b"", true))
     }
 
-    /// The limit in bytes; the inner `None`: no limit.
+    /// The limit.
     #[must_use]
-    pub fn limit(&self) -> Option<Option<u64>> {
+    pub fn limit(&self) -> Option<Limit> {
         self.value(self.file(c"memory.max", c"memory.limit_in_bytes"))
     }
 
     /// What is charged now, in bytes.
     #[must_use]
     pub fn current(&self) -> Option<u64> {
-        self.value(self.file(c"memory.current", c"memory.usage_in_bytes")).flatten()
+        self.value(self.file(c"memory.current", c"memory.usage_in_bytes"))?.bytes()
     }
 
-    /// `memory.swap.max` in bytes, version 2 only; the inner `None`: no limit.
+    /// `memory.swap.max`, version 2 only.
     #[must_use]
-    pub fn swap_limit(&self) -> Option<Option<u64>> {
+    pub fn swap_limit(&self) -> Option<Limit> {
         if self.second { self.value(c"memory.swap.max") } else { None }
     }
 
@@ -122,13 +151,16 @@ impl Group {
         lines::for_each(self.path(name).c_str().ok_or(Errno::INVAL)?, each)
     }
 
-    fn value(&self, name: &CStr) -> Option<Option<u64>> {
+    fn value(&self, name: &CStr) -> Option<Limit> {
         let path = self.path(name);
         let mut buffer = [0; 32];
-        match lines::first(path.c_str()?, &mut buffer).ok()? {
-            b"max" => Some(None),
-            // Version 1 writes "no limit" as a number just below 2^63 (PAGE_COUNTER_MAX pages).
-            number => decimal(number).map(|bytes| Some(bytes).filter(|bytes| *bytes < 1 << 62)),
-        }
+        Some(match lines::first(path.c_str()?, &mut buffer).ok()? {
+            b"max" => Limit::Unlimited,
+            number => match decimal(number)? {
+                // Version 1 writes "no limit" as a number just below 2^63 (PAGE_COUNTER_MAX pages).
+                bytes if bytes >= 1 << 62 => Limit::Unlimited,
+                bytes => Limit::Bytes(bytes),
+            },
+        })
     }
 }

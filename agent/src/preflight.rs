@@ -26,7 +26,7 @@ pub enum Cause {
     Filter,
     /// The capability counts in the first user namespace only.
     UserNamespace,
-    /// Effective, and still refused: SELinux, `AppArmor`.
+    /// Effective, and still refused: `SELinux`, `AppArmor`.
     SecurityModule,
     /// The container does not have it.
     NotGranted,
@@ -127,7 +127,7 @@ pub fn success(conditions: &Conditions<'_>, passed: Passed) -> Sentence {
             Size(conditions.size)
         )),
     };
-    let limit = Group::own().and_then(|group| group.limit()).flatten();
+    let limit = Group::own().and_then(|group| group.limit()?.bytes());
     if let (Some(limit), Some(wanted)) = (limit, conditions.size)
         && limit < wanted
     {

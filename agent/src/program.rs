@@ -32,6 +32,7 @@ fn candidates<T>(name: &CStr, environment: Vector, mut each: impl FnMut(&CStr) -
 }
 
 /// Becomes the program. Returns only when it fails, with the error that tells most.
+#[must_use]
 pub fn execute(name: &CStr, arguments: Vector, start: &Start) -> Errno {
     if name.is_empty() {
         return Errno::NOENT;

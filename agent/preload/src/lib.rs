@@ -74,7 +74,7 @@ impl Wishes {
             container: self.container.c_str().unwrap_or(c"?"),
             required: self.required,
             // What the container may use at most.
-            size: Group::own().and_then(|group| group.limit()).flatten(),
+            size: Group::own().and_then(|group| group.limit()?.bytes()),
             termination_log: TERMINATION_LOG,
         };
         let sentence = match self.lock(&conditions) {

@@ -4,7 +4,7 @@
 //! ```text
 //! memlock-probe 1
 //! reader PID UNLOCKABLE
-//! memory LIMIT|max CURRENT RECLAIMABLE SWAPLIMIT|max|-            in bytes
+//! memory LIMIT|unlimited CURRENT RECLAIMABLE SWAPLIMIT|unlimited|-            in bytes
 //! swap partition|file SIZE USED NAME
 //! process PID UID CAPEFF SIZE LOCKED SWAPPED HUGETLB LIMIT|unlimited|- initial|nested|- THREADS FLUSHERS NAME
 //! smaps PID EXPLAINED UNEXPLAINED SWAPPED
@@ -182,16 +182,8 @@ impl Probe {
 
 fn show_memory(output: &mut Output, group: &Group) {
     let (Some(limit), Some(current)) = (group.limit(), group.current()) else { return };
-    let swap = group.swap_limit();
-    output.line(format_args!(
-        "memory {} {current} {} {}",
-        OrMax(limit),
-        group.reclaimable(),
-        match &swap {
-            Some(limit) => OrMax(*limit),
-            None => OrMax(Some(u64::MAX)),
-        }
-    ));
+    let (swap, reclaimable) = (OrDash(group.swap_limit()), group.reclaimable());
+    output.line(format_args!("memory {limit} {current} {reclaimable} {swap}"));
 }
 
 fn show_swaps(output: &mut Output) {
@@ -286,27 +278,14 @@ impl Output {
     }
 }
 
-/// A number that may not be known.
-struct OrDash(Option<u64>);
+/// What may not be known.
+struct OrDash<T>(Option<T>);
 
-impl fmt::Display for OrDash {
+impl<T: fmt::Display> fmt::Display for OrDash<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(number) => write!(f, "{number}"),
+        match &self.0 {
+            Some(value) => value.fmt(f),
             None => f.write_str("-"),
-        }
-    }
-}
-
-/// A limit: `max` without one, and the largest number stands for what is not known.
-struct OrMax(Option<u64>);
-
-impl fmt::Display for OrMax {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(u64::MAX) => f.write_str("-"),
-            Some(number) => write!(f, "{number}"),
-            None => f.write_str("max"),
         }
     }
 }

@@ -4,6 +4,7 @@ use core::{ffi::CStr, fmt};
 
 use super::{OrDash, smaps};
 use crate::{
+    cgroup::Limit,
     lines,
     sys::{self, Errno, Pid},
     text::{Path, Printable, Text, decimal, hexadecimal, words},
@@ -46,12 +47,6 @@ pub(super) struct Process {
     pub(super) smaps: Option<smaps::Flags>,
 }
 
-#[derive(Clone, Copy)]
-enum Limit {
-    Bytes(u64),
-    Unlimited,
-}
-
 impl Process {
     /// `comm`, as the kernel escapes it.
     pub(super) fn name(&self) -> &[u8] {
@@ -62,12 +57,11 @@ impl Process {
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, uid, effective, size_kb, locked_kb, swapped_kb, hugetlb_kb, threads, flushers, .. } = self;
-        write!(f, "process {pid} {uid} {effective:016x} {size_kb} {locked_kb} {swapped_kb} {hugetlb_kb} ")?;
-        match self.limit {
-            Some(Limit::Unlimited) => f.write_str("unlimited")?,
-            Some(Limit::Bytes(bytes)) => OrDash(Some(bytes)).fmt(f)?,
-            None => OrDash(None).fmt(f)?,
-        }
+        write!(
+            f,
+            "process {pid} {uid} {effective:016x} {size_kb} {locked_kb} {swapped_kb} {hugetlb_kb} {}",
+            OrDash(self.limit)
+        )?;
         let namespace = match self.nested {
             Some(true) => "nested",
             Some(false) => "initial",

@@ -84,6 +84,7 @@ pub fn fork() -> Result<Forked, Errno> {
 }
 
 /// Becomes another program. Returns only when it fails.
+#[must_use]
 pub fn execute(path: &CStr, arguments: Vector, environment: Vector) -> Errno {
     // SAFETY: a C string and two arrays of C strings that end with null.
     let result = unsafe { call(number::EXECVE, [path.as_ptr() as usize, arguments.address(), environment.address()]) };
