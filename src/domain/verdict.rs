@@ -175,10 +175,12 @@ pub fn judge(facts: &Facts, only: Option<&str>) -> Verdict {
 
 fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
     let lockable = process.size_kb.saturating_sub(process.hugetlb_kb).saturating_sub(unlockable_kb);
+    let by_counters = lockable.saturating_sub(process.locked_kb);
     let figures = Figures {
         locked_kb: process.locked_kb,
-        unlocked_kb: lockable.saturating_sub(process.locked_kb),
-        swapped_kb: process.swapped_kb,
+        unlocked_kb: by_mappings(process).unwrap_or(by_counters).min(by_counters),
+        // Shared memory in swap is in no counter of a process.
+        swapped_kb: process.swapped_kb.max(process.mappings.map_or(0, |mappings| mappings.swapped_kb)),
     };
     let who = format!("process {} ({})", process.pid, process.name);
     let Figures { locked_kb, unlocked_kb, swapped_kb } = figures;
@@ -194,10 +196,28 @@ fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
             "{who} has locked {locked_kb} kB, but {unlocked_kb} kB are not locked: it locked before it grew, or only a part; call mlockall(MCL_CURRENT | MCL_FUTURE) once all is set up"
         );
         (State::Partial, Reason::PartiallyLocked, message)
+    } else if by_counters > 0 {
+        let message = format!(
+            "{who} has locked all of its {locked_kb} kB that can be locked, and {by_counters} kB more belong to the kernel or a device and are never swapped; nothing is in swap"
+        );
+        (State::Locked, Reason::Locked, message)
     } else {
         (State::Locked, Reason::Locked, format!("{who} has locked all of its {locked_kb} kB; nothing is in swap"))
     };
     Verdict { state, reason, figures: Some(figures), message }
+}
+
+/// What is not locked by the flags of every mapping, in kB; `None`: they were not read, or do not agree with the
+/// counters, because the process changed in between.
+///
+/// They are the exact answer: a mapping either carries `lo`, or one of the flags that make the kernel neither lock nor
+/// swap it, or it counts. Each mapping without `lo` is in one of the two sums, so that together they must be what the
+/// counters leave unlocked.
+fn by_mappings(process: &Process) -> Option<u64> {
+    let mappings = process.mappings?;
+    let unlocked = process.size_kb.checked_sub(process.locked_kb)?;
+    let sum = mappings.explained_kb.checked_add(mappings.unexplained_kb)?;
+    (sum == unlocked).then_some(mappings.unexplained_kb)
 }
 
 /// A late lock with `MCL_ONFAULT` leaves what is in swap there (mlockall(2)).

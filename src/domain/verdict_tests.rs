@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::domain::probe::Process;
+use crate::domain::probe::{Mappings, Process};
 
 const IPC_LOCK: u64 = 1 << names::IPC_LOCK_BIT;
 
@@ -19,11 +19,19 @@ fn daemon() -> Process {
         effective_capabilities: IPC_LOCK,
         locked_limit: Some(LockedLimit::Bytes(8 << 20)),
         user_namespace: false,
+        threads: None,
+        mappings: None,
     }
 }
 
 fn facts(processes: Vec<Process>) -> Facts {
-    Facts { processes, unread_processes: 0, unlockable_kb: 32, memory: None }
+    Facts { processes, unread_processes: 0, unlockable_kb: 32, memory: None, swaps: Vec::new() }
+}
+
+/// Not locked by the counters: 404 kB more than what no process can lock, as with rings of 4096 entries.
+fn with_mappings(process: &mut Process, explained_kb: u64, unexplained_kb: u64, swapped_kb: u64) {
+    process.locked_kb -= 404;
+    process.mappings = Some(Mappings { explained_kb, unexplained_kb, swapped_kb });
 }
 
 #[rstest]
@@ -31,6 +39,11 @@ fn facts(processes: Vec<Process>) -> Facts {
 #[case::hugetlb_is_not_lockable(|p: &mut Process| { p.size_kb += 4096; p.hugetlb_kb = 4096; }, State::Locked, "")]
 #[case::one_page_short(|p: &mut Process| p.locked_kb -= 4, State::Partial, "4 kB are not locked")]
 #[case::one_page_locked(|p: &mut Process| p.locked_kb = 4, State::Partial, "207504 kB are not locked")]
+#[case::rings_of_io_uring(|p: &mut Process| with_mappings(p, 436, 0, 0), State::Locked, "404 kB more belong to the kernel")]
+#[case::rings_and_a_page(|p: &mut Process| with_mappings(p, 432, 4, 0), State::Partial, " 4 kB are not locked")]
+#[case::mappings_of_another_moment(|p: &mut Process| { with_mappings(p, 436, 0, 0); p.locked_kb -= 4; }, State::Partial, "408 kB are not locked")]
+#[case::shared_memory_in_swap(|p: &mut Process| with_mappings(p, 436, 0, 8), State::Swapped, "has 8 kB in swap")]
+#[case::none_locked_but_all_explained(|p: &mut Process| { with_mappings(p, 436, 0, 0); p.locked_kb = 0; }, State::Unlocked, "")]
 #[case::swapped_although_locked(|p: &mut Process| p.swapped_kb = 25_604, State::Swapped, "without MCL_ONFAULT")]
 #[case::swapped_and_never_locked(|p: &mut Process| { p.swapped_kb = 4; p.locked_kb = 0; }, State::Swapped, "never called mlockall")]
 #[case::never_called(|p: &mut Process| p.locked_kb = 0, State::Unlocked, "never called mlockall")]
@@ -89,14 +102,24 @@ proptest! {
     fn locked_is_said_only_with_every_proof(
         size in 0_u64..1 << 40, locked in 0_u64..1 << 40, swapped in 0_u64..3, hugetlb in 0_u64..1 << 20,
         unlockable in 0_u64..64, unread in 0_usize..3, capabilities in any::<u64>(), user_namespace in any::<bool>(),
+        explained in 0_u64..1 << 20, unexplained in 0_u64..3, swapped_by_mappings in 0_u64..3, read in any::<bool>(),
+        agree in any::<bool>(),
     ) {
+        let size = if agree { locked + explained + unexplained } else { size };
         let process = Process {
             size_kb: size, locked_kb: locked, swapped_kb: swapped, hugetlb_kb: hugetlb,
-            effective_capabilities: capabilities, user_namespace, ..daemon()
+            effective_capabilities: capabilities, user_namespace,
+            mappings: read.then_some(Mappings {
+                explained_kb: explained, unexplained_kb: unexplained, swapped_kb: swapped_by_mappings,
+            }),
+            ..daemon()
         };
         let facts = Facts { unlockable_kb: unlockable, unread_processes: unread, ..facts(vec![process]) };
-        let proven = locked > 0 && swapped == 0 && unread == 0
-            && i128::from(size) - i128::from(locked) - i128::from(hugetlb) <= i128::from(unlockable);
+        let gap = i128::from(size) - i128::from(locked);
+        let by_counters = gap - i128::from(hugetlb) <= i128::from(unlockable);
+        let by_mappings = read && unexplained == 0 && gap == i128::from(explained);
+        let in_swap = swapped > 0 || read && swapped_by_mappings > 0;
+        let proven = locked > 0 && !in_swap && unread == 0 && (by_counters || by_mappings);
         prop_assert_eq!(judge(&facts, None).state == State::Locked, proven);
     }
 }

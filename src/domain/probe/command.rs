@@ -41,8 +41,15 @@ pub const SH: [&str; 3] = [
      cgroup.stat cgroup.procs memory/cgroup.procs /proc/self/cgroup",
 ];
 
+/// The agent, where the webhook has put it: one small static program that reads every process.
+pub const AGENT: [&str; 2] = ["/memlock/memlock", "probe"];
+
+/// The same with the launcher's file capability: it may read the mappings of a daemon that holds `IPC_LOCK` and is not
+/// root (ptrace_may_access() asks for the target's capabilities).
+pub const AGENT_WITH_CAPABILITY: [&str; 2] = ["/memlock/memlock-lock", "probe"];
+
 /// Everything that may run; the chart's policy for the controller's account holds the same list.
-pub const ALLOWED: [&[&str]; 2] = [&CAT, &SH];
+pub const ALLOWED: [&[&str]; 4] = [&CAT, &SH, &AGENT, &AGENT_WITH_CAPABILITY];
 
 /// Most bytes of output that are read: a process fills about 3 kB.
 pub const MAX_OUTPUT: usize = 1024 * 1024;

@@ -12,6 +12,8 @@ pub struct Facts {
     pub unlockable_kb: u64,
     /// The container's memory control group, where it could be read.
     pub memory: Option<Memory>,
+    /// Where the node swaps to, as the container sees it; empty where only the agent could tell.
+    pub swaps: Vec<SwapArea>,
 }
 
 /// One process, from `/proc/PID/{status,limits,uid_map}`. Sizes in kB of 1,024 bytes, as the
@@ -38,6 +40,43 @@ pub struct Process {
     pub locked_limit: Option<LockedLimit>,
     /// It lives in a user namespace, where capabilities do not lock memory.
     pub user_namespace: bool,
+    /// Its threads, where the agent counted them.
+    pub threads: Option<Threads>,
+    /// What the flags of its mappings say, where the agent could read them and the sizes above leave a doubt.
+    pub mappings: Option<Mappings>,
+}
+
+/// Threads of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads {
+    /// All of them.
+    pub count: u64,
+    /// Those marked by `PR_SET_IO_FLUSHER`.
+    pub io_flushers: u64,
+}
+
+/// The mappings of one process by `VmFlags` of `/proc/PID/smaps`, in kB. They add up to `size_kb`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mappings {
+    /// Not locked, and such that the kernel neither locks nor swaps them (`pf io de mm ht dp`).
+    pub explained_kb: u64,
+    /// Not locked, and lockable.
+    pub unexplained_kb: u64,
+    /// In swap, shared memory among it, which `VmSwap` leaves out.
+    pub swapped_kb: u64,
+}
+
+/// One line of `/proc/swaps`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwapArea {
+    /// Path, by the root of the container: only the last part is sure.
+    pub name: String,
+    /// A block device, not a file.
+    pub partition: bool,
+    /// In kB.
+    pub size_kb: u64,
+    /// Of it in use, in kB.
+    pub used_kb: u64,
 }
 
 /// `Max locked memory` of `/proc/PID/limits`.
@@ -58,6 +97,17 @@ pub struct Memory {
     pub current: u64,
     /// Of it, file pages that the kernel gives back under pressure.
     pub reclaimable: u64,
+    /// `memory.swap.max`, where the agent read it (cgroup v2).
+    pub swap: Option<SwapLimit>,
+}
+
+/// How much of the container's memory may go to swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwapLimit {
+    /// In bytes; 0 keeps its anonymous memory out of swap.
+    Bytes(u64),
+    /// No limit.
+    Unlimited,
 }
 
 impl Memory {

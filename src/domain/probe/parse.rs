@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use thiserror::Error;
 
 use super::{
+    agent,
     facts::{Facts, Process},
     sections::{Block, Sections},
 };
@@ -30,6 +31,15 @@ pub enum ParseError {
     /// The reader's own mappings, from which the unlockable ones are measured.
     #[error("/proc/self/maps could not be read")]
     NoMappings,
+    /// The agent in the container speaks another version.
+    #[error("the agent in the container speaks a version of the format that this controller does not know")]
+    Version,
+    /// The agent did not come to its end.
+    #[error("the agent's output is not complete")]
+    Incomplete,
+    /// A line of the agent that it would not write.
+    #[error("the agent's output has a line that cannot be read ({0})")]
+    Line(&'static str),
 }
 
 impl ParseError {
@@ -42,13 +52,19 @@ impl ParseError {
             Self::ForeignProcesses => "ForeignProcesses",
             Self::NoProcessList => "NoProcessList",
             Self::NoMappings => "NoMappings",
+            Self::Version => "Version",
+            Self::Incomplete => "Incomplete",
+            Self::Line(_) => "Line",
         }
     }
 }
 
-/// Reads what [`super::CAT`] or [`super::SH`] printed.
+/// Reads what one of [`super::ALLOWED`] printed.
 pub fn parse(output: &[u8]) -> Result<Facts, ParseError> {
     let text = String::from_utf8_lossy(output);
+    if agent::is_agent(&text) {
+        return agent::parse(&text);
+    }
     let sections = Sections::split(&text);
     let Some((reader, others)) = sections.blocks.split_last().filter(|(_, others)| !others.is_empty()) else {
         return Err(ParseError::NoStatus);
@@ -84,6 +100,7 @@ pub fn parse(output: &[u8]) -> Result<Facts, ParseError> {
         unread_processes: unread.saturating_add(usize::try_from(sections.descendants).unwrap_or(usize::MAX)),
         unlockable_kb: sections.unlockable_bytes / 1024,
         memory: sections.memory(),
+        swaps: Vec::new(),
     })
 }
 
@@ -108,6 +125,8 @@ fn process(block: &Block<'_>, pid: u64) -> Result<Process, ParseError> {
         effective_capabilities: capabilities.ok_or(ParseError::Missing("CapEff"))?,
         locked_limit: block.locked_limit,
         user_namespace: block.user_namespace,
+        threads: None,
+        mappings: None,
     })
 }
 

@@ -51,7 +51,7 @@ impl<'a> Sections<'a> {
             "max" => None,
             bytes => Some(bytes.parse().ok()?).filter(|bytes: &u64| *bytes < 1 << 62),
         };
-        Some(Memory { limit, current: current.parse().ok()?, reclaimable: self.reclaimable })
+        Some(Memory { limit, current: current.parse().ok()?, reclaimable: self.reclaimable, swap: None })
     }
 
     fn take(&mut self, line: &'a str) {
