@@ -45,7 +45,7 @@ pub const SH: [&str; 3] = [
 pub const AGENT: [&str; 2] = ["/memlock/memlock", "probe"];
 
 /// The same with the launcher's file capability: it may read the mappings of a daemon that holds `IPC_LOCK` and is not
-/// root (ptrace_may_access() asks for the target's capabilities).
+/// root (`ptrace_may_access()` asks for the target's capabilities).
 pub const AGENT_WITH_CAPABILITY: [&str; 2] = ["/memlock/memlock-lock", "probe"];
 
 /// Everything that may run; the chart's policy for the controller's account holds the same list.

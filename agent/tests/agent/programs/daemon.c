@@ -1,5 +1,5 @@
 /* A daemon: says who it is, then does what its first argument says until a signal ends it.
- *   daemon wait | exit CODE | grow | partial | threads | children */
+ *   daemon wait | exit CODE | lock | rings | grow | partial | threads | children | fork | zombie */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +43,21 @@ int main(int argc, char **argv) {
   }
   if (!strcmp(what, "grow")) mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (!strcmp(what, "lock")) printf(" mlockall %d", mlockall(MCL_CURRENT | MCL_FUTURE));
+  if (!strcmp(what, "rings")) {
+    /* The ring of asynchronous I/O is a mapping of a driver, as that of io_uring: never locked, never swapped. */
+    unsigned long context = 0;
+    printf(" mlockall %d rings %ld", mlockall(MCL_CURRENT | MCL_FUTURE), syscall(SYS_io_setup, 4096, &context));
+  }
+  if (!strcmp(what, "fork")) {
+    /* A child inherits no lock. */
+    mlockall(MCL_CURRENT | MCL_FUTURE);
+    if (!fork()) for (;;) pause();
+  }
+  if (!strcmp(what, "zombie")) {
+    mlockall(MCL_CURRENT | MCL_FUTURE);
+    if (!fork()) _exit(0);
+    usleep(50000);
+  }
   if (!strcmp(what, "partial")) mlock(idle, 1);
   if (!strcmp(what, "threads")) {
     pthread_t thread;
