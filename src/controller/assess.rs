@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::pod_view::PodView;
+use super::pod_view::{Container, PodView};
 use crate::domain::{
     intent::{self, Annotations},
-    names, quantity,
+    names,
+    probe::AGENT_WITH_CAPABILITY,
+    quantity,
     verdict::Verdict,
 };
 
@@ -23,6 +25,19 @@ pub(super) struct Target {
     pub(super) memory_limit: Option<u64>,
     /// The process that counts; `None`: every one.
     pub(super) process: Option<String>,
+    /// What of the agent is in there.
+    pub(super) agent: Agent,
+}
+
+/// Which probe of the agent a container has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Agent {
+    /// None.
+    Absent,
+    /// The plain one.
+    Plain,
+    /// Also the launcher, whose file capability lets it read more of a daemon that holds the capability.
+    Launcher,
 }
 
 /// What there is to do.
@@ -72,8 +87,8 @@ pub(super) fn assess(pod: &PodView) -> Assessment {
             let message = format!("container {name} is not running; it is checked as soon as it runs");
             return Assessment::Settled(Verdict::pending(message));
         };
-        let memory_limit = memory_limit(pod, name);
-        targets.push(Target { container: name.to_owned(), id, memory_limit, process: process.clone() });
+        let (memory_limit, agent) = (memory_limit(pod, name), agent(pod, name));
+        targets.push(Target { container: name.to_owned(), id, memory_limit, process: process.clone(), agent });
     }
     Assessment::Check(targets)
 }
@@ -84,9 +99,20 @@ fn running(pod: &PodView, name: &str) -> Option<String> {
     status.state.running.as_ref().and(status.container_id.clone())
 }
 
+fn container<'a>(pod: &'a PodView, name: &str) -> Option<&'a Container> {
+    pod.spec.containers.iter().chain(&pod.spec.init_containers).find(|c| c.name == name)
+}
+
 fn memory_limit(pod: &PodView, name: &str) -> Option<u64> {
-    let mut containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
-    quantity::parse(containers.find(|c| c.name == name)?.resources.limits.memory.as_deref()?)
+    quantity::parse(container(pod, name)?.resources.limits.memory.as_deref()?)
+}
+
+/// A program with a file capability does not even start where the container may not have that capability: it is only
+/// chosen where the daemon itself was started by it.
+fn agent(pod: &PodView, name: &str) -> Agent {
+    let Some(container) = container(pod, name).filter(|c| !c.volume_mounts.is_empty()) else { return Agent::Absent };
+    let [launcher, _] = AGENT_WITH_CAPABILITY;
+    if container.command.first().is_some_and(|first| first == launcher) { Agent::Launcher } else { Agent::Plain }
 }
 
 fn is_sandboxed(class: &str) -> bool {
@@ -117,7 +143,13 @@ pub(super) mod tests {
 
     /// Container `c` as the pod above runs it, without a memory limit.
     pub(in crate::controller) fn target(id: &str) -> Target {
-        Target { container: "c".into(), id: format!("containerd://{id}"), memory_limit: None, process: None }
+        Target {
+            container: "c".into(),
+            id: format!("containerd://{id}"),
+            memory_limit: None,
+            process: None,
+            agent: Agent::Absent,
+        }
     }
 
     fn choose(names: &str) -> Value {
@@ -133,6 +165,20 @@ pub(super) mod tests {
         });
         let expected = Target { memory_limit: Some(1 << 30), process: Some("ublk".into()), ..target("c1") };
         assert_eq!(assess(&pod(&limited)), Assessment::Check(vec![expected]));
+    }
+
+    #[rstest]
+    #[case::plain(json!({ "volumeMounts": [{ "name": "x", "mountPath": "/x" }, { "name": "memlock", "mountPath": "/memlock" }] }), Agent::Plain)]
+    #[case::launcher(json!({ "command": ["/memlock/memlock-lock", "launch"], "volumeMounts": [{ "name": "memlock", "mountPath": "/memlock" }] }), Agent::Launcher)]
+    #[case::flusher(json!({ "command": ["/memlock/memlock-flush"], "volumeMounts": [{ "name": "memlock", "mountPath": "/memlock" }] }), Agent::Plain)]
+    #[case::elsewhere(json!({ "volumeMounts": [{ "name": "memlock", "mountPath": "/other" }] }), Agent::Absent)]
+    #[case::another_volume(json!({ "volumeMounts": [{ "name": "other", "mountPath": "/memlock" }] }), Agent::Absent)]
+    #[case::launcher_without_volume(json!({ "command": ["/memlock/memlock-lock"], "volumeMounts": null }), Agent::Absent)]
+    fn the_agent_is_found_where_the_webhook_put_it(#[case] mut container: Value, #[case] agent: Agent) {
+        container["name"] = json!("c");
+        let pod = pod(&json!({ "spec": { "containers": [container] } }));
+        assert_eq!(assess(&pod), Assessment::Check(vec![Target { agent, ..target("c1") }]));
+        assert!(pod.spec.containers[0].volume_mounts.len() <= 1, "nothing else is kept");
     }
 
     #[rstest]

@@ -5,10 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use kube::Client;
 use tokio::sync::Semaphore;
 
-use super::{assess::Target, pod_view::PodKey};
+use super::{
+    assess::{Agent, Target},
+    pod_view::PodKey,
+};
 use crate::{
     domain::{
-        probe::{CAT, Facts, MAX_OUTPUT, SH, parse, unaffordable},
+        probe::{AGENT, AGENT_WITH_CAPABILITY, CAT, Facts, MAX_OUTPUT, SH, parse, unaffordable},
         verdict::{Verdict, judge, worst},
     },
     platform::exec::{Command, ExecError, exec},
@@ -73,10 +76,22 @@ impl Checker {
         Checked { verdict: worst(&containers), containers, timed_out, headroom }
     }
 
-    /// `cat` first, which every image with it can run; where that did not see every process, the
-    /// shell, if there is one. The inner error is a sentence.
+    /// The agent where it is there: it reads every process. Else `cat`, which every image with it can run; where that
+    /// did not see every process, the shell, if there is one. The inner error is a sentence.
     async fn look(&self, key: &PodKey, target: &Target) -> Result<Result<Facts, String>, ExecError> {
         let Ok(_slot) = self.slots.acquire().await else { return Err(ExecError::Broken) };
+        let agent: Option<&[&str]> = match target.agent {
+            Agent::Absent => None,
+            Agent::Plain => Some(&AGENT),
+            Agent::Launcher => Some(&AGENT_WITH_CAPABILITY),
+        };
+        if let Some(argv) = agent {
+            match self.run(key, target, argv).await {
+                // A volume without exec, or a container that lost it: the image's own programs may do.
+                Err(ExecError::NotStarted(_)) => {}
+                seen => return seen,
+            }
+        }
         let seen = self.run(key, target, &CAT).await?;
         if matches!(&seen, Ok(facts) if facts.unread_processes == 0) {
             return Ok(seen);

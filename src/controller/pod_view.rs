@@ -39,6 +39,19 @@ pub(super) struct Container {
     pub(super) name: String,
     pub(super) restart_policy: Option<String>,
     pub(super) resources: Resources,
+    /// The first word; the rest, and `args`, are not kept.
+    #[serde(deserialize_with = "first_word")]
+    pub(super) command: Vec<String>,
+    /// The agent's alone.
+    #[serde(deserialize_with = "agent_mounts")]
+    pub(super) volume_mounts: Vec<VolumeMount>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct VolumeMount {
+    pub(super) name: String,
+    pub(super) mount_path: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -142,6 +155,20 @@ impl PodView {
     pub(super) fn carries_our_marks(&self) -> bool {
         self.label().is_some() || self.annotation(names::STATUS).is_some() || self.condition().is_some()
     }
+}
+
+fn first_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let mut command = Option::<Vec<String>>::deserialize(deserializer)?.unwrap_or_default();
+    command.truncate(1);
+    command.shrink_to_fit();
+    Ok(command)
+}
+
+fn agent_mounts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<VolumeMount>, D::Error> {
+    let mut mounts = Option::<Vec<VolumeMount>>::deserialize(deserializer)?.unwrap_or_default();
+    mounts.retain(|mount| mount.name == names::AGENT_VOLUME && mount.mount_path == names::AGENT_MOUNT);
+    mounts.shrink_to_fit();
+    Ok(mounts)
 }
 
 /// `metadata` without managedFields, which is a third of a pod on the wire.
