@@ -215,13 +215,14 @@ fn step(pod: &Pod, intent: &Intent, container: &Container, settings: &Settings) 
             Some((_, var)) if var.value_from.is_some() => Preload::Referenced,
             _ => Preload::Free,
         },
+        flush: intent.io_flusher && !container.own_command().is_empty(),
         taken: foreign.is_some(),
     };
     let row = row(&situation);
     let useless = matches!(row, Row::PodSecurity | Row::CapabilityDropped);
     let ours = agent && intent.capability == CapabilitySource::Grant && !row.is_refusal();
     let locks = row == Row::LauncherLocks;
-    let flushes = intent.io_flusher && situation.command && ours;
+    let flushes = situation.flush && ours;
     let launched = locks || row == Row::LauncherRaises || flushes;
     let missing = |capability: &&'static str| !all && !useless && !container.adds(capability);
     Step {

@@ -22,6 +22,7 @@ pub fn patch(decision: &Decision, raw: &Value, pod: &Pod, settings: &Settings) -
     let (true, Some(intent)) = (decision.is_managed(), &decision.intent) else { return Patch(Vec::new()) };
     let mut injection = Injection { writer: Writer::new(raw), record: Record::empty(), pod, intent };
     injection.strip_outputs();
+    let stripped = injection.writer.written();
     if decision.verb == Verb::Inject {
         for step in &decision.steps {
             injection.container(step, settings.agent.as_ref());
@@ -37,7 +38,7 @@ pub fn patch(decision: &Decision, raw: &Value, pod: &Pod, settings: &Settings) -
         }
         injection.pin(&decision.steps);
     }
-    injection.finish()
+    injection.finish(stripped)
 }
 
 struct Injection<'a> {
@@ -145,8 +146,9 @@ impl Injection<'_> {
         }
     }
 
-    fn finish(mut self) -> Patch {
-        if self.record != Record::empty() {
+    /// The record is written with any change, also where it holds nothing: without it nothing is taken back.
+    fn finish(mut self, stripped: usize) -> Patch {
+        if self.writer.written() > stripped {
             let earlier = self.pod.annotations().get(names::INJECTED).and_then(|text| Record::read(text));
             let record = match earlier.filter(|_| self.pod.has_install()) {
                 Some(earlier) => self.record.after(earlier),

@@ -38,6 +38,8 @@ pub(super) struct Situation {
     /// Files of ours may be brought into the pod.
     pub(super) agent: bool,
     pub(super) preload: Preload,
+    /// The launcher is wanted whoever locks.
+    pub(super) flush: bool,
     /// A name or path of ours is used for something else.
     pub(super) taken: bool,
 }
@@ -127,7 +129,7 @@ pub(super) fn row(s: &Situation) -> Row {
         Row::PodSecurity
     } else if s.dropped {
         Row::CapabilityDropped
-    } else if s.all && s.user != User::NonRoot && !by_agent {
+    } else if s.all && s.user != User::NonRoot && !by_agent && !s.flush {
         Row::AlreadyCapable
     } else if by_agent && !agent {
         Row::AgentMissing
@@ -170,6 +172,7 @@ mod tests {
                             agent: flag(4),
                             preload,
                             taken: flag(5),
+                            flush: flag(6),
                         })
                     })
                 })

@@ -29,6 +29,11 @@ impl Writer {
         Self { object, operations: Vec::new() }
     }
 
+    /// How many operations there are so far.
+    pub(super) fn written(&self) -> usize {
+        self.operations.len()
+    }
+
     pub(super) fn into_patch(self) -> Patch {
         Patch(self.operations)
     }

@@ -151,7 +151,7 @@ fn quality_of_service(pod: &Value) -> &'static str {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { cases: 512, max_global_rejects: 100_000, ..ProptestConfig::default() })]
 
     #[test]
     fn adds_exactly_the_intent_and_a_second_run_is_empty(raw in pod(), settings in deliveries()) {
