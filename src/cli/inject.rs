@@ -1,0 +1,262 @@
+//! `inject` and `uninject`: manifests in, manifests out.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use json_patch::Patch;
+use serde_json::Value;
+
+use super::{
+    compose,
+    manifest::{
+        documents::Form,
+        kinds::Place,
+        write::{self, Written},
+    },
+    note::{Note, Severity},
+    offline::{self, Content, EngineArgs, Files, Input, Object},
+};
+use crate::domain::{
+    annotations::ANNOTATIONS,
+    inject::{self, Reason, Row, Settings, Verb},
+    names,
+};
+
+/// `memlock-operator inject`.
+#[derive(Debug, Args)]
+pub(super) struct InjectArgs {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    shape: Shape,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// `memlock-operator uninject`.
+#[derive(Debug, Args)]
+pub(super) struct UninjectArgs {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    shape: Shape,
+}
+
+#[derive(Debug, Args)]
+struct Shape {
+    /// Write every document in this form; default: each as it came.
+    #[arg(short, long, value_enum)]
+    output: Option<Output>,
+    /// Show what would change, as a unified diff, instead of the manifests.
+    #[arg(long, conflicts_with = "output")]
+    diff: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Output {
+    Yaml,
+    Json,
+}
+
+/// What a document becomes.
+struct Outcome {
+    value: Value,
+    notes: Vec<Note>,
+}
+
+pub(super) fn inject(args: &InjectArgs) -> ExitCode {
+    let settings = args.engine.settings();
+    run(&args.files, &args.shape, &|source, object| injected(source, object, &settings))
+}
+
+pub(super) fn uninject(args: &UninjectArgs) -> ExitCode {
+    run(&args.files, &args.shape, &uninjected)
+}
+
+fn run(files: &Files, shape: &Shape, act: &dyn Fn(&str, &Object) -> Outcome) -> ExitCode {
+    let inputs = match offline::read(files) {
+        Ok(inputs) => inputs,
+        Err(notes) => return offline::finish(&notes, "", false),
+    };
+    let mut notes = Vec::new();
+    let mut output = String::new();
+    for input in &inputs {
+        let mut chunks = Vec::new();
+        for object in &input.objects {
+            let outcome = act(&input.source.name, object);
+            notes.extend(outcome.notes);
+            let (text, lost) = written(object, &outcome.value, shape);
+            if lost {
+                let sentence = "the document was written anew, because its changes touch anchors or a layout that cannot be edited in place: its comments are lost";
+                notes.push(object.note(&input.source.name, Severity::Warning, "", None, sentence));
+            }
+            chunks.push(text);
+        }
+        if shape.diff {
+            let name = &input.source.name;
+            output.push_str(&unified(name, &input.source.text, &chunks.concat()));
+        } else {
+            join(&mut output, input, chunks, &inputs, shape);
+        }
+    }
+    offline::finish(&notes, &output, false)
+}
+
+fn written(object: &Object, value: &Value, shape: &Shape) -> (String, bool) {
+    let document = &object.document;
+    let Some(node) = &document.node else { return (document.text.clone(), false) };
+    let form = form(shape).unwrap_or(document.form);
+    if form != document.form {
+        return (write::converted(document, value, form), false);
+    }
+    if *value == object.value {
+        return (document.text.clone(), false);
+    }
+    let Written { text, lost } = write::changed(document, node, value, object.schema());
+    (text, lost)
+}
+
+fn form(shape: &Shape) -> Option<Form> {
+    shape.output.map(|output| match output {
+        Output::Yaml => Form::Yaml,
+        Output::Json => Form::Json,
+    })
+}
+
+/// One file's documents join as they stood; between files, and between forms, kubectl needs a marker.
+fn join(output: &mut String, input: &Input, chunks: Vec<String>, inputs: &[Input], shape: &Shape) {
+    let is_json = |object: &Object| form(shape).unwrap_or(object.document.form) == Form::Json;
+    let all = || inputs.iter().flat_map(|input| &input.objects).filter(|object| object.document.node.is_some());
+    let mixed = all().any(|object| is_json(object) != all().next().is_some_and(is_json));
+    let mut first_of_file = true;
+    for (object, chunk) in input.objects.iter().zip(chunks) {
+        let converted = form(shape).is_some_and(|form| form != object.document.form);
+        if object.document.node.is_none() && is_json(object) && shape.output.is_some() {
+            continue;
+        }
+        let json = is_json(object);
+        if !output.is_empty() && (first_of_file || converted || json && mixed) {
+            if !output.ends_with('\n') {
+                output.push('\n');
+            }
+            if (!json || mixed) && !chunk.trim_start_matches('\u{feff}').starts_with("---") {
+                output.push_str("---\n");
+            }
+        }
+        output.push_str(&chunk);
+        first_of_file = false;
+    }
+}
+
+fn unified(name: &str, old: &str, new: &str) -> String {
+    if old == new {
+        return String::new();
+    }
+    similar::TextDiff::from_lines(old, new).unified_diff().header(name, name).to_string()
+}
+
+fn injected(source: &str, object: &Object, settings: &Settings) -> Outcome {
+    let mut outcome = Outcome { value: object.value.clone(), notes: Vec::new() };
+    match &object.content {
+        Content::Other => {}
+        Content::Compose => {
+            for service in compose::inject(&mut outcome.value) {
+                let severity = if service.refused { Severity::Refused } else { Severity::Warning };
+                let title = format!("service {}", service.name);
+                let note = |sentence| object.note(source, severity, &service.pointer, Some(&title), sentence);
+                outcome.notes.extend(service.sentences.into_iter().map(note));
+            }
+        }
+        Content::Pods(places) => {
+            for place in places {
+                outcome.notes.extend(misplaced(source, object, place));
+                inject_place(source, object, place, settings, &mut outcome);
+            }
+        }
+    }
+    outcome
+}
+
+fn inject_place(source: &str, object: &Object, place: &Place, settings: &Settings, outcome: &mut Outcome) {
+    let note = |severity, sentence: String| object.note(source, severity, &place.owner, Some(&place.title), sentence);
+    let Some(raw) = outcome.value.pointer_mut(&place.pointer) else { return };
+    let injection = match inject::inject(raw, settings) {
+        Ok(injection) => injection,
+        Err(error) => {
+            outcome.notes.push(note(Severity::Unreadable, unfit(&error)));
+            return;
+        }
+    };
+    let decision = injection.decision;
+    outcome.notes.extend(decision.warnings.into_iter().map(|warning| note(Severity::Warning, warning)));
+    if decision.verb == Verb::Deny {
+        let remedy = if decision.reason == Reason::Row(Row::AgentMissing) && settings.agent.is_none() {
+            "; or name the agent's image with --agent-image"
+        } else {
+            ""
+        };
+        outcome.notes.push(note(Severity::Refused, format!("{}{remedy}", decision.message)));
+        return;
+    }
+    outcome.notes.extend(apply(raw, &injection.patch).err().map(|sentence| note(Severity::Unreadable, sentence)));
+}
+
+fn uninjected(source: &str, object: &Object) -> Outcome {
+    let mut outcome = Outcome { value: object.value.clone(), notes: Vec::new() };
+    match &object.content {
+        Content::Other => {}
+        Content::Compose => {
+            for service in compose::uninject(&mut outcome.value) {
+                let title = format!("service {}", service.name);
+                let note = |sentence| object.note(source, Severity::Refused, &service.pointer, Some(&title), sentence);
+                outcome.notes.extend(service.sentences.into_iter().map(note));
+            }
+        }
+        Content::Pods(places) => {
+            for place in places {
+                let note = |severity, sentence| object.note(source, severity, &place.owner, Some(&place.title), sentence);
+                let Some(raw) = outcome.value.pointer_mut(&place.pointer) else { continue };
+                match inject::uninject(raw) {
+                    Ok(patch) => {
+                        let failed = apply(raw, &patch).err();
+                        outcome.notes.extend(failed.map(|sentence| note(Severity::Unreadable, sentence)));
+                    }
+                    Err(error) => outcome.notes.push(note(Severity::Refused, error.to_string())),
+                }
+            }
+        }
+    }
+    outcome
+}
+
+/// The sentence for a pod that does not have the shape of one.
+pub(super) fn unfit(error: &serde_json::Error) -> String {
+    format!("the pod cannot be read ({error}); correct the manifest")
+}
+
+fn apply(raw: &mut Value, patch: &Patch) -> Result<(), String> {
+    json_patch::patch(raw, patch)
+        .map_err(|error| format!("the changes do not fit the object ({error}), which is a fault of this program; please report it with the manifest"))
+}
+
+/// The commonest slip: the annotation stands on the workload, where no pod ever gets it.
+pub(super) fn misplaced(source: &str, object: &Object, place: &Place) -> Option<Note> {
+    let path = place.pointer.strip_prefix(&place.owner).filter(|path| !path.is_empty())?;
+    let known = |key: &str| ANNOTATIONS.iter().any(|annotation| annotation.key == key);
+    let annotations = |pointer: String| object.value.pointer(&format!("{pointer}/metadata/annotations"));
+    let on_pod = annotations(place.pointer.clone());
+    // A CronJob has a template in between, which is as wrong a place.
+    let between = path.rfind("/spec/template").map(|end| format!("{}{}", place.owner, path.get(..end).unwrap_or("")));
+    let owners = [Some(place.owner.clone()), between.filter(|between| *between != place.owner)];
+    let key = owners.into_iter().flatten().find_map(|owner| {
+        let keys = annotations(owner)?.as_object()?.keys();
+        keys.map(String::as_str).find(|key| known(key) && on_pod.and_then(|found| found.get(key)).is_none())
+    })?;
+    let where_to = path.trim_start_matches('/').replace('/', ".");
+    let sentence = format!(
+        "the annotation {key} stands on the {} itself, and its pods never get it; move it to {where_to}.metadata.annotations{}",
+        place.title.split(' ').next().unwrap_or("workload"),
+        if key == names::SWAP_DEVICE { ", or nothing is done for them" } else { "" },
+    );
+    Some(object.note(source, Severity::Warning, &place.owner, Some(&place.title), sentence))
+}
