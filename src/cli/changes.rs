@@ -1,5 +1,7 @@
 //! A patch in words: `adds IPC_LOCK to spec.containers[ublk].securityContext.capabilities.add`.
 
+use std::fmt::Write as _;
+
 use json_patch::{Patch, PatchOperation, jsonptr::PointerBuf};
 use serde_json::Value;
 
@@ -46,7 +48,7 @@ fn split(object: &Value, path: &PointerBuf) -> (String, bool) {
                 return (text, true);
             }
             let name = item.and_then(|item| item.get("name")).and_then(Value::as_str).unwrap_or(&token);
-            text.push_str(&format!("[{name}]"));
+            let _ = write!(text, "[{name}]");
             at = item;
         } else {
             if !text.is_empty() {

@@ -31,12 +31,18 @@ pub(super) fn flags(pod: &Value, engine: Engine) -> Result<Vec<Flags>, String> {
         None | Some(Limit::Unlimited) => "-1".to_owned(),
         Some(Limit::Bytes(bytes)) => bytes.to_string(),
     };
-    let containers = || ["containers", "initContainers"].into_iter().filter_map(|list| pod["spec"][list].as_array());
+    let containers = || {
+        ["containers", "initContainers"]
+            .into_iter()
+            .filter_map(|list| pod.pointer(&format!("/spec/{list}"))?.as_array())
+    };
     Ok(decision
         .steps
         .iter()
         .filter_map(|step| {
-            let container = containers().flatten().find(|container| container["name"] == step.container.as_str())?;
+            let container = containers()
+                .flatten()
+                .find(|container| container.get("name").and_then(Value::as_str) == Some(&step.container))?;
             let mut facts = Facts::of(&pod, container);
             facts.lock_by_agent = lock_by_agent || intent.lock_by == LockBy::Agent;
             facts.io_flusher = intent.io_flusher;
@@ -70,21 +76,19 @@ struct Facts {
 
 impl Facts {
     fn of(pod: &Value, container: &Value) -> Self {
-        let own = |key: &str| &container["securityContext"][key];
-        let either = |key: &str| match own(key) {
-            Value::Null => &pod["spec"]["securityContext"][key],
-            value => value,
-        };
-        let drops = own("capabilities")["drop"].as_array();
+        let own = |key: &str| container.pointer(&format!("/securityContext/{key}")).filter(|value| !value.is_null());
+        let either = |key: &str| own(key).or_else(|| pod.pointer(&format!("/spec/securityContext/{key}")));
+        let is = |value: Option<&Value>, wanted: bool| value.and_then(Value::as_bool) == Some(wanted);
+        let drops = own("capabilities/drop").and_then(Value::as_array);
         let all = |entry: &Value| entry.as_str().is_some_and(|entry| entry.eq_ignore_ascii_case("ALL"));
-        let user = either("runAsUser").as_i64();
+        let user = either("runAsUser").and_then(Value::as_i64);
         Self {
-            privileged: own("privileged") == true,
+            privileged: is(own("privileged"), true),
             drops_all: drops.is_some_and(|drops| drops.iter().any(all)),
             user,
-            non_root: user.map_or(either("runAsNonRoot") == true, |uid| uid != 0),
-            user_namespace: pod["spec"]["hostUsers"] == false,
-            no_new_privileges: own("allowPrivilegeEscalation") == false,
+            non_root: user.map_or(is(either("runAsNonRoot"), true), |uid| uid != 0),
+            user_namespace: is(pod.pointer("/spec/hostUsers"), false),
+            no_new_privileges: is(own("allowPrivilegeEscalation"), false),
             lock_by_agent: false,
             io_flusher: false,
         }
@@ -113,7 +117,7 @@ fn command(engine: Engine, facts: &Facts, limit: &str, container: &Value) -> Str
     if facts.no_new_privileges {
         words.push("--security-opt no-new-privileges".to_owned());
     }
-    words.push(container["image"].as_str().unwrap_or("IMAGE").to_owned());
+    words.push(container.get("image").and_then(Value::as_str).unwrap_or("IMAGE").to_owned());
     words.join(" ")
 }
 
@@ -132,7 +136,10 @@ fn notes(engine: Engine, facts: &Facts) -> Vec<String> {
         said.push("without root, Podman always runs in a user namespace: the capability locks nothing there, and the limit cannot exceed your own (ulimit -H -l)".to_owned());
     }
     if facts.lock_by_agent {
-        said.push("nothing here stands in for the agent (memlock.dev/lock-by: agent): the daemon must call mlockall itself".to_owned());
+        said.push(
+            "nothing here stands in for the agent (memlock.dev/lock-by: agent): the daemon must call mlockall itself"
+                .to_owned(),
+        );
     }
     if facts.io_flusher {
         said.push("nothing here sets PR_SET_IO_FLUSHER (memlock.dev/io-flusher): the daemon must do so itself, with the capability SYS_RESOURCE".to_owned());

@@ -152,7 +152,8 @@ impl Report {
 
     fn other(&mut self, source: &str, object: &Object) {
         let text = |key: &str| object.value.pointer(key).and_then(serde_json::Value::as_str);
-        let subject = format!("{} {}", text("/kind").unwrap_or("object"), text("/metadata/name").unwrap_or("(no name)"));
+        let subject =
+            format!("{} {}", text("/kind").unwrap_or("object"), text("/metadata/name").unwrap_or("(no name)"));
         self.head(source, object, "", &subject);
         self.line("decision", "leave as it is: it holds no pod");
     }
@@ -167,7 +168,10 @@ impl Report {
             Ok(containers) => {
                 self.head(source, object, &place.owner, &place.title);
                 if containers.is_empty() {
-                    self.line("flags", "none: the pod did not opt in with memlock.dev/swap-device: \"true\", or is only checked");
+                    self.line(
+                        "flags",
+                        "none: the pod did not opt in with memlock.dev/swap-device: \"true\", or is only checked",
+                    );
                 }
                 for container in containers {
                     self.line("container", &container.name);

@@ -214,7 +214,8 @@ fn uninjected(source: &str, object: &Object) -> Outcome {
         }
         Content::Pods(places) => {
             for place in places {
-                let note = |severity, sentence| object.note(source, severity, &place.owner, Some(&place.title), sentence);
+                let note =
+                    |severity, sentence| object.note(source, severity, &place.owner, Some(&place.title), sentence);
                 let Some(raw) = outcome.value.pointer_mut(&place.pointer) else { continue };
                 match inject::uninject(raw) {
                     Ok(patch) => {

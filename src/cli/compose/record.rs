@@ -45,10 +45,16 @@ pub(super) fn keys(service: &Map<String, Value>) -> Annotations {
     let mut found = Annotations::new();
     for list in ["annotations", "labels"] {
         match service.get(list) {
-            Some(Value::Object(map)) => found.extend(map.iter().filter_map(|(key, value)| Some((key.clone(), text(value)?)))),
+            Some(Value::Object(map)) => {
+                found.extend(map.iter().filter_map(|(key, value)| Some((key.clone(), text(value)?))));
+            }
             Some(Value::Array(items)) => {
                 let pairs = items.iter().filter_map(Value::as_str);
-                found.extend(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (k.to_owned(), v.to_owned())));
+                found.extend(
+                    pairs
+                        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+                        .map(|(k, v)| (k.to_owned(), v.to_owned())),
+                );
             }
             _ => {}
         }
@@ -72,9 +78,9 @@ pub(super) fn write(service: &mut Map<String, Value>, record: &Record) {
     let text = json!(record).to_string();
     let holds = |list: &str| match service.get(list) {
         Some(Value::Object(map)) => map.contains_key(names::SWAP_DEVICE),
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).any(|item| {
-            item.split('=').next() == Some(names::SWAP_DEVICE)
-        }),
+        Some(Value::Array(items)) => {
+            items.iter().filter_map(Value::as_str).any(|item| item.split('=').next() == Some(names::SWAP_DEVICE))
+        }
         _ => false,
     };
     let list = if holds("annotations") && !holds("labels") { "annotations" } else { "labels" };
@@ -94,9 +100,9 @@ pub(super) fn erase(service: &mut Map<String, Value>) {
             Some(Value::Object(map)) => {
                 map.remove(names::INJECTED);
             }
-            Some(Value::Array(items)) => items.retain(|item| {
-                item.as_str().and_then(|item| item.split('=').next()) != Some(names::INJECTED)
-            }),
+            Some(Value::Array(items)) => {
+                items.retain(|item| item.as_str().and_then(|item| item.split('=').next()) != Some(names::INJECTED));
+            }
             _ => {}
         }
     }

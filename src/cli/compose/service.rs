@@ -96,7 +96,9 @@ fn refusal(name: &str, service: &Map<String, Value>, intent: &Intent) -> Option<
     }
     let platform = service.get("platform").and_then(Value::as_str).unwrap_or_default();
     platform.starts_with("windows").then(|| {
-        format!("service {name} runs on Windows, which has no mlockall; run the swap device on Linux or remove the label")
+        format!(
+            "service {name} runs on Windows, which has no mlockall; run the swap device on Linux or remove the label"
+        )
     })
 }
 
@@ -138,16 +140,13 @@ fn grant(service: &mut Map<String, Value>, record: &mut Record, changes: &mut Ve
     if texts(service.get("cap_add")).any(has) {
         return;
     }
-    match service.get_mut("cap_add") {
-        Some(Value::Array(list)) => {
-            list.push(json!(names::IPC_LOCK));
-            record.cap_add_made = Some(false);
-        }
-        _ => {
-            service.insert("cap_add".to_owned(), json!([names::IPC_LOCK]));
-            record.cap_add_made = Some(true);
-        }
-    }
+    record.cap_add_made = if let Some(Value::Array(list)) = service.get_mut("cap_add") {
+        list.push(json!(names::IPC_LOCK));
+        Some(false)
+    } else {
+        service.insert("cap_add".to_owned(), json!([names::IPC_LOCK]));
+        Some(true)
+    };
     changes.push("adds IPC_LOCK to cap_add".to_owned());
 }
 

@@ -103,7 +103,8 @@ impl Editor<'_> {
         }
         // Also what came by a merge and is to be otherwise: an entry of its own wins.
         let explicit: Vec<String> = entries.iter().filter_map(|(key, _)| key.key(self.schema).ok()).collect();
-        let added = new.iter().filter(|(name, value)| !explicit.contains(name) && old.get(name.as_str()) != Some(value));
+        let added =
+            new.iter().filter(|(name, value)| !explicit.contains(name) && old.get(name.as_str()) != Some(value));
         let mut lines = String::new();
         for (name, value) in added {
             lines.push('\n');
@@ -171,10 +172,10 @@ impl Editor<'_> {
             kept_end = Some(value.end.max(key.end));
         }
         let explicit: Vec<String> = entries.iter().filter_map(|(key, _)| key.key(self.schema).ok()).collect();
-        let added = new.iter().filter(|(name, value)| !explicit.contains(name) && old.get(name.as_str()) != Some(value));
-        let text: String = added.map(|(name, value)| format!(", {}", render::flow_entry(name, value))).collect();
-        if !text.is_empty() {
-            self.replace(kept_end?, kept_end?, text);
+        let added =
+            new.iter().filter(|(name, value)| !explicit.contains(name) && old.get(name.as_str()) != Some(value));
+        for (name, value) in added {
+            self.replace(kept_end?, kept_end?, format!(", {}", render::flow_entry(name, value)));
         }
         Some(())
     }
@@ -203,9 +204,8 @@ impl Editor<'_> {
             }
             kept_end = Some(item.end);
         }
-        let after: String = waiting.map(|value| format!(", {}", render::flow(value))).collect();
-        if !after.is_empty() {
-            self.replace(kept_end?, kept_end?, after);
+        for value in waiting {
+            self.replace(kept_end?, kept_end?, format!(", {}", render::flow(value)));
         }
         Some(())
     }
@@ -262,13 +262,12 @@ impl Editor<'_> {
             return Some(());
         }
         let end = self.content_end(end);
-        match self.next_line(end) {
-            Some(after) => self.replace(own_line, after, String::new()),
+        if let Some(after) = self.next_line(end) {
+            self.replace(own_line, after, String::new());
+        } else {
             // The last line of a text without a final line break.
-            None => {
-                self.replace(own_line, self.text.len(), String::new());
-                self.last_break_goes = true;
-            }
+            self.replace(own_line, self.text.len(), String::new());
+            self.last_break_goes = true;
         }
         Some(())
     }

@@ -46,11 +46,15 @@ pub(crate) enum Scalar {
 pub(crate) enum Fault {
     #[error("the key {key:?} stands twice in one mapping, and readers differ in which one counts; remove one")]
     DuplicateKey { key: String },
-    #[error("a mapping or list is used as a key, which no Kubernetes object has; quote the text, or render the template first")]
+    #[error(
+        "a mapping or list is used as a key, which no Kubernetes object has; quote the text, or render the template first"
+    )]
     KeyIsCollection,
     #[error("a null is used as a key, which no Kubernetes object has; quote it")]
     KeyIsNull,
-    #[error("the number {text} has no form in JSON, in which Kubernetes keeps objects; quote it or write a finite number")]
+    #[error(
+        "the number {text} has no form in JSON, in which Kubernetes keeps objects; quote it or write a finite number"
+    )]
     NotFinite { text: String },
     #[error("the merge key << does not name a mapping or a list of mappings; name an anchored mapping")]
     BadMerge,

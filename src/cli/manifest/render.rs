@@ -162,7 +162,10 @@ fn write_json(out: &mut String, value: &Value, order: Option<&Node>, indent: Opt
 }
 
 /// The entries in the document's order, new ones last.
-fn ordered<'v, 'n>(map: &'v Map<String, Value>, order: Option<&'n Node>) -> Vec<(&'v String, &'v Value, Option<&'n Node>)> {
+fn ordered<'v, 'n>(
+    map: &'v Map<String, Value>,
+    order: Option<&'n Node>,
+) -> Vec<(&'v String, &'v Value, Option<&'n Node>)> {
     let known = order.map(Node::content).map_or(&[][..], |node| match &node.kind {
         Kind::Mapping { entries, .. } => entries,
         _ => &[],
@@ -271,12 +274,7 @@ impl Writer {
     }
 
     fn literal(&mut self, text: &str, column: usize) {
-        let body = text.trim_end_matches('\n');
-        let chomp = match text.len() - body.len() {
-            0 => "|-",
-            1 => "|",
-            _ => "|+",
-        };
+        let chomp = if text.ends_with('\n') { "|" } else { "|-" };
         self.out.push_str(chomp);
         self.out.push('\n');
         for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
@@ -293,9 +291,11 @@ impl Writer {
 fn may_be_literal(text: &str) -> bool {
     let ordinary = |c: char| c == '\n' || !c.is_control() && !is_special(c);
     let tricky = |line: &str| line.trim_end() != line || line.starts_with('\t');
-    let body = text.trim_end_matches('\n');
+    let body = text.strip_suffix('\n').unwrap_or(text);
     body.contains('\n')
         && !body.starts_with([' ', '\n', '\t'])
+        // Kept by "|+", which would also keep what is added or removed behind it.
+        && !body.ends_with('\n')
         && text.chars().all(ordinary)
         && !body.lines().any(tricky)
 }

@@ -116,8 +116,7 @@ pub(super) fn may_be_plain(text: &str, flow: bool) -> bool {
 
 /// Whether any reader of YAML 1.1 or 1.2 could see a boolean, null, number or date in it.
 fn looks_typed(text: &str) -> bool {
-    const WORDS: [&str; 12] =
-        ["true", "false", "yes", "no", "on", "off", "y", "n", "null", "~", ".inf", ".nan"];
+    const WORDS: [&str; 12] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null", "~", ".inf", ".nan"];
     if WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)) {
         return true;
     }

@@ -64,10 +64,11 @@ fn again(document: &Document, node: &Node, new: &Value) -> String {
     let after = text.get(node.end..).unwrap_or_default();
     // An anchor, a tag or an indentation may stand before the node on its line: that line goes with it.
     let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let head = before.get(..line).unwrap_or_default();
+    let collection = matches!(node.kind, Kind::Mapping { .. } | Kind::Sequence { .. });
+    let head = before.get(..line).filter(|_| collection).unwrap_or_default();
     let marker = before.get(line..).filter(|own| own.starts_with("---")).map_or("", |_| "---\n");
     let tail = after.find('\n').and_then(|newline| after.get(newline + 1..)).unwrap_or_default();
-    let tail = if matches!(node.kind, Kind::Mapping { .. }) { tail } else { "" };
+    let tail = if collection { tail } else { "" };
     let style = Style::of(node, text);
     let written = format!("{head}{marker}{}{tail}", render::document(new, Some(node), style));
     with_line_breaks_of(text, &written)

@@ -21,10 +21,7 @@ pub(super) enum Error {
     #[error("the tag {0} is not one that a Kubernetes object can have; remove it")]
     Tag(String),
     #[error("{value:?} is not what its tag {tag} says; correct one of them")]
-    Mistagged {
-        value: String,
-        tag: String,
-    },
+    Mistagged { value: String, tag: String },
 }
 
 /// Reads one document. `None`: it holds no node. Lines are counted from `first_line`.
@@ -78,7 +75,8 @@ impl<'t> Builder<'t> {
     fn node(&mut self, event: Event<'t>, span: Span) -> Step<Rc<Node>> {
         let line = self.first_line + span.start.line().saturating_sub(1);
         let range = span.byte_range().unwrap_or_default();
-        let mut node = Node { kind: Kind::Scalar(Scalar::Text(String::new())), start: range.start, end: range.end, line };
+        let mut node =
+            Node { kind: Kind::Scalar(Scalar::Text(String::new())), start: range.start, end: range.end, line };
         let anchor = event.anchor_id().filter(|id| *id != 0);
         if let Some(id) = anchor {
             self.anchors.insert(id, None);
@@ -90,7 +88,8 @@ impl<'t> Builder<'t> {
             }
             Event::Scalar(text, style, _, tag) => {
                 // A node that is not there is a plain "~" without any text.
-                let text = if range.is_empty() && style == ScalarStyle::Plain { String::new() } else { text.into_owned() };
+                let text =
+                    if range.is_empty() && style == ScalarStyle::Plain { String::new() } else { text.into_owned() };
                 node.kind = Kind::Scalar(tagged(text, style, tag.as_deref()).map_err(|error| (line, error))?);
             }
             Event::SequenceStart(style, _, tag) => {
