@@ -179,7 +179,7 @@ fn injected(source: &str, object: &Object, settings: &Settings) -> Outcome {
 
 fn inject_place(source: &str, object: &Object, place: &Place, settings: &Settings, outcome: &mut Outcome) {
     let note = |severity, sentence: String| object.note(source, severity, &place.owner, Some(&place.title), sentence);
-    let Some(raw) = outcome.value.pointer_mut(&place.pointer) else { return };
+    let Some(raw) = outcome.value.pointer_mut(&place.pointer).filter(|raw| speaks_to_us(raw)) else { return };
     let injection = match inject::inject(raw, settings) {
         Ok(injection) => injection,
         Err(error) => {
@@ -216,7 +216,7 @@ fn uninjected(source: &str, object: &Object) -> Outcome {
             for place in places {
                 let note =
                     |severity, sentence| object.note(source, severity, &place.owner, Some(&place.title), sentence);
-                let Some(raw) = outcome.value.pointer_mut(&place.pointer) else { continue };
+                let Some(raw) = outcome.value.pointer_mut(&place.pointer).filter(|raw| speaks_to_us(raw)) else { continue };
                 match inject::uninject(raw) {
                     Ok(patch) => {
                         let failed = apply(raw, &patch).err();
@@ -228,6 +228,12 @@ fn uninjected(source: &str, object: &Object) -> Outcome {
         }
     }
     outcome
+}
+
+/// Whether any annotation of ours stands on the pod: a pod without one is none of our business, whatever its shape.
+fn speaks_to_us(pod: &Value) -> bool {
+    let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
+    annotations.is_some_and(|annotations| annotations.keys().any(|key| key.starts_with(names::PREFIX)))
 }
 
 /// The sentence for a pod that does not have the shape of one.

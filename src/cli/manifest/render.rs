@@ -101,7 +101,8 @@ pub(super) fn item(value: &Value, column: usize, style: Style) -> String {
 pub(super) fn flow(value: &Value) -> String {
     match value {
         Value::Object(map) => {
-            let entries: Vec<String> = map.iter().map(|(key, value)| flow_entry(key, value)).collect();
+            let entries: Vec<String> =
+                ordered(map, None).into_iter().map(|(key, value, _)| flow_entry(key, value)).collect();
             format!("{{{}}}", entries.join(", "))
         }
         Value::Array(items) => {
@@ -180,7 +181,10 @@ fn ordered<'v, 'n>(
             result.push((key, value, Some(&**node)));
         }
     }
-    result.extend(map.iter().filter(|(key, _)| !done.contains(key)).map(|(key, value)| (key, value, None)));
+    let mut new: Vec<_> = map.iter().filter(|(key, _)| !done.contains(*key)).collect();
+    // As people write them.
+    new.sort_by_key(|(key, _)| *key != "name");
+    result.extend(new.into_iter().map(|(key, value)| (key, value, None)));
     result
 }
 
@@ -305,10 +309,14 @@ fn is_special(c: char) -> bool {
     matches!(c, '\u{7f}'..='\u{a0}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
-/// Without quotes where that is safe, else in double ones.
+/// Without quotes where that is safe, else in those that need fewer escapes.
 fn one_line(text: &str, flow: bool) -> String {
     if scalar::may_be_plain(text, flow) {
         return text.to_owned();
+    }
+    let quotable = |c: char| !c.is_control() && !is_special(c);
+    if text.contains(['"', '\\']) && text.chars().all(quotable) {
+        return format!("'{}'", text.replace('\'', "''"));
     }
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

@@ -99,6 +99,13 @@ fn an_anchor_that_others_use_is_not_changed_under_them() {
 }
 
 #[test]
+fn a_text_block_at_the_end_has_the_line_break_that_the_file_has() {
+    assert_eq!(value("a: |\n  b"), json!({ "a": "b" }));
+    assert_eq!(value("a: |\n  b\n"), json!({ "a": "b\n" }));
+    assert_eq!(value("a: |\n  b\n---\n"), json!({ "a": "b\n" }));
+}
+
+#[test]
 fn an_alias_is_written_out_where_it_changes() {
     let written = change("a: &c\n  k: v\nspec: *c\n", |object| object["spec"]["x"] = json!(1));
     assert_eq!((written.text.as_str(), written.lost), ("a: &c\n  k: v\nspec:\n  k: v\n  x: 1\n", false));

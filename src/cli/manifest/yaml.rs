@@ -90,6 +90,8 @@ impl<'t> Builder<'t> {
                 // A node that is not there is a plain "~" without any text.
                 let text =
                     if range.is_empty() && style == ScalarStyle::Plain { String::new() } else { text.into_owned() };
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                let text = if block && range.end == self.text.len() { without_break_at_end(text, self.text) } else { text };
                 node.kind = Kind::Scalar(tagged(text, style, tag.as_deref()).map_err(|error| (line, error))?);
             }
             Event::SequenceStart(style, _, tag) => {
@@ -137,6 +139,14 @@ impl<'t> Builder<'t> {
         }
         Ok(node)
     }
+}
+
+/// A block at the end of a text without a last line break has none either; the parser adds one.
+fn without_break_at_end(mut scalar: String, text: &str) -> String {
+    if !text.ends_with('\n') && scalar.ends_with('\n') {
+        scalar.pop();
+    }
+    scalar
 }
 
 /// The parser ends a block where the next token stands; for editing it ends with its last child.
