@@ -121,7 +121,9 @@ impl Report {
 
     fn compose(&mut self, source: &str, object: &Object) {
         let mut value = object.value.clone();
-        let services = compose::inject(&mut value);
+        let mut services = compose::inject(&mut value);
+        let line = |pointer: &str| object.document.node.as_ref().map(|node| node.line_of(pointer));
+        services.sort_by_key(|service| line(&service.pointer));
         if services.is_empty() {
             self.head(source, object, "", "Compose file");
             self.line("decision", "leave as it is (NotOptedIn)");

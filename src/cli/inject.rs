@@ -18,7 +18,7 @@ use super::{
 };
 use crate::domain::{
     annotations::ANNOTATIONS,
-    inject::{self, Reason, Row, Settings, Verb},
+    inject::{self, Reason, Row, Settings, UndoError, Verb},
     names,
 };
 
@@ -83,11 +83,12 @@ fn run(files: &Files, shape: &Shape, act: &dyn Fn(&str, &Object) -> Outcome) -> 
     for input in &inputs {
         let mut chunks = Vec::new();
         for object in &input.objects {
-            let outcome = act(&input.source.name, object);
+            let mut outcome = act(&input.source.name, object);
+            outcome.notes.sort_by_key(|note| note.place);
             notes.extend(outcome.notes);
             let (text, lost) = written(object, &outcome.value, shape);
             if lost {
-                let sentence = "the document was written anew, because its changes touch anchors or a layout that cannot be edited in place: its comments are lost";
+                let sentence = "the changes touch anchors or a layout that cannot be edited in place, so that these parts were written anew: their comments are lost";
                 notes.push(object.note(&input.source.name, Severity::Warning, "", None, sentence));
             }
             chunks.push(text);
@@ -216,13 +217,19 @@ fn uninjected(source: &str, object: &Object) -> Outcome {
             for place in places {
                 let note =
                     |severity, sentence| object.note(source, severity, &place.owner, Some(&place.title), sentence);
-                let Some(raw) = outcome.value.pointer_mut(&place.pointer).filter(|raw| speaks_to_us(raw)) else { continue };
+                let Some(raw) = outcome.value.pointer_mut(&place.pointer).filter(|raw| speaks_to_us(raw)) else {
+                    continue;
+                };
                 match inject::uninject(raw) {
                     Ok(patch) => {
                         let failed = apply(raw, &patch).err();
                         outcome.notes.extend(failed.map(|sentence| note(Severity::Unreadable, sentence)));
                     }
-                    Err(error) => outcome.notes.push(note(Severity::Refused, error.to_string())),
+                    Err(error) => {
+                        let unfit = matches!(error, UndoError::BadPod(_));
+                        let severity = if unfit { Severity::Unreadable } else { Severity::Refused };
+                        outcome.notes.push(note(severity, error.to_string()));
+                    }
                 }
             }
         }

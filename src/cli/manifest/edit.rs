@@ -10,11 +10,19 @@ use super::{
     scalar::Schema,
 };
 
-/// The text with `node` changed to `new`, or `None` where that cannot be written as edits.
-pub(super) fn edited(text: &str, node: &Node, new: &Value, schema: Schema) -> Option<String> {
+/// The text with `node` changed to `new`, and whether a comment went with a part that was written anew.
+/// `None`: the change cannot be written as edits.
+pub(super) fn edited(text: &str, node: &Node, new: &Value, schema: Schema) -> Option<(String, bool)> {
     let mut editor = Editor { text, schema, style: Style::of(node, text), edits: Vec::new(), last_break_goes: false };
     editor.node(node, new)?;
-    editor.apply()
+    let rewritten = editor.edits.iter().filter(|edit| !edit.text.is_empty());
+    let lost = rewritten.filter_map(|edit| text.get(edit.start..edit.end)).any(may_hold_comment);
+    editor.apply().map(|text| (text, lost))
+}
+
+/// A `#` behind a space begins a comment, unless it stands in quotes, which is not looked at.
+pub(super) fn may_hold_comment(text: &str) -> bool {
+    text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #") || line.contains("\t#"))
 }
 
 struct Edit {
@@ -96,7 +104,7 @@ impl Editor<'_> {
                 continue;
             };
             if self.node(value, wanted).is_none() {
-                let entry = render::entry(&name, wanted, at, self.style);
+                let entry = render::entry(&name, wanted, Some(value), at, self.style);
                 self.replace(key.start, value.end.max(key.end), trimmed(&entry));
             }
             last_kept = Some(value.end.max(key.end));
@@ -109,7 +117,7 @@ impl Editor<'_> {
         for (name, value) in added {
             lines.push('\n');
             lines.push_str(&" ".repeat(at));
-            lines.push_str(&trimmed(&render::entry(name, value, at, self.style)));
+            lines.push_str(&trimmed(&render::entry(name, value, None, at, self.style)));
         }
         if !lines.is_empty() {
             let end = self.line_end(self.content_end(last_kept?));
@@ -137,16 +145,16 @@ impl Editor<'_> {
                 insert_before.push(value);
             }
             for value in insert_before.drain(..) {
-                let lines = format!("{}\n{}", trimmed(&render::item(value, at, self.style)), " ".repeat(at));
+                let lines = format!("{}\n{}", trimmed(&render::item(value, None, at, self.style)), " ".repeat(at));
                 self.replace(dash, dash, lines);
             }
             if self.node(item, target).is_none() {
-                self.replace(dash, item_end(item, dash), trimmed(&render::item(target, at, self.style)));
+                self.replace(dash, item_end(item, dash), trimmed(&render::item(target, Some(item), at, self.style)));
             }
             last_kept = Some(item_end(item, dash));
         }
         for value in waiting {
-            let lines = format!("\n{}{}", " ".repeat(at), trimmed(&render::item(value, at, self.style)));
+            let lines = format!("\n{}{}", " ".repeat(at), trimmed(&render::item(value, None, at, self.style)));
             let end = self.line_end(self.content_end(last_kept?));
             self.replace(end, end, lines);
         }

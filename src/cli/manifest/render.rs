@@ -84,16 +84,16 @@ pub(crate) fn document(value: &Value, order: Option<&Node>, style: Style) -> Str
 }
 
 /// `key: value` in block, as it stands at that column; the first line is not indented. Ends with a line break.
-pub(super) fn entry(key: &str, value: &Value, column: usize, style: Style) -> String {
+pub(super) fn entry(key: &str, value: &Value, order: Option<&Node>, column: usize, style: Style) -> String {
     let mut out = Writer { out: String::new(), style };
-    out.entry(key, value, None, column);
+    out.entry(key, value, order, column);
     out.out
 }
 
 /// `- value`, likewise.
-pub(super) fn item(value: &Value, column: usize, style: Style) -> String {
+pub(super) fn item(value: &Value, order: Option<&Node>, column: usize, style: Style) -> String {
     let mut out = Writer { out: String::new(), style };
-    out.item(value, None, column);
+    out.item(value, order, column);
     out.out
 }
 
@@ -183,7 +183,7 @@ fn ordered<'v, 'n>(
     }
     let mut new: Vec<_> = map.iter().filter(|(key, _)| !done.contains(*key)).collect();
     // As people write them.
-    new.sort_by_key(|(key, _)| *key != "name");
+    new.sort_by_key(|(key, _)| !matches!(key.as_str(), "name" | "soft"));
     result.extend(new.into_iter().map(|(key, value)| (key, value, None)));
     result
 }

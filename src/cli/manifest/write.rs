@@ -11,7 +11,7 @@ use super::{
     scalar::Schema,
 };
 
-/// The new text, and whether comments or layout of the document were lost on the way.
+/// The new text, and whether comments of the document were lost on the way.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) text: String,
@@ -23,13 +23,14 @@ pub(crate) fn changed(document: &Document, node: &Node, new: &Value, schema: Sch
     if document.form == Form::Json {
         return Written { text: json_again(document, node, new), lost: false };
     }
-    if let Some(text) = edit::edited(&document.text, node, new, schema) {
+    if let Some((text, lost)) = edit::edited(&document.text, node, new, schema) {
         let text = with_line_breaks_of(&document.text, &text);
         if reads_back(&text, new, schema) {
-            return Written { text, lost: false };
+            return Written { text, lost };
         }
     }
-    Written { text: again(document, node, new), lost: true }
+    let lost = document.text.get(node.start..node.end).is_some_and(edit::may_hold_comment);
+    Written { text: again(document, node, new), lost }
 }
 
 /// The whole document in another form.

@@ -34,7 +34,7 @@ pub(super) fn parse(text: &str, first_line: usize) -> Result<Option<Node>, (usiz
             None | Some((Event::StreamEnd | Event::DocumentEnd, _)) => return Ok(None),
             Some((Event::StreamStart | Event::DocumentStart(..), _)) => {}
             Some((event, span)) => {
-                let node = builder.node(event, span)?;
+                let node = builder.node(event, span, None)?;
                 builder.finish()?;
                 let nothing = matches!(&node.kind, Kind::Scalar(Scalar::Plain(text)) if text.is_empty());
                 return Ok((!nothing).then(|| Rc::unwrap_or_clone(node)));
@@ -72,7 +72,8 @@ impl<'t> Builder<'t> {
         self.next()?.ok_or(cut)
     }
 
-    fn node(&mut self, event: Event<'t>, span: Span) -> Step<Rc<Node>> {
+    /// `key_end`: where the key ends whose value it is.
+    fn node(&mut self, event: Event<'t>, span: Span, key_end: Option<usize>) -> Step<Rc<Node>> {
         let line = self.first_line + span.start.line().saturating_sub(1);
         let range = span.byte_range().unwrap_or_default();
         let mut node =
@@ -91,7 +92,8 @@ impl<'t> Builder<'t> {
                 let text =
                     if range.is_empty() && style == ScalarStyle::Plain { String::new() } else { text.into_owned() };
                 let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-                let text = if block && range.end == self.text.len() { without_break_at_end(text, self.text) } else { text };
+                let text =
+                    if block && range.end == self.text.len() { without_break_at_end(text, self.text) } else { text };
                 node.kind = Kind::Scalar(tagged(text, style, tag.as_deref()).map_err(|error| (line, error))?);
             }
             Event::SequenceStart(style, _, tag) => {
@@ -100,10 +102,13 @@ impl<'t> Builder<'t> {
                 let end = loop {
                     match self.inside()? {
                         (Event::SequenceEnd, span) => break span,
-                        (event, span) => items.push(self.node(event, span)?),
+                        (event, span) => items.push(self.node(event, span, None)?),
                     }
                 };
                 let flow = style == StructureStyle::Flow;
+                if let (false, Some(key_end)) = (flow, key_end) {
+                    node.start = first_dash(self.text, key_end).unwrap_or(node.start);
+                }
                 node.end = extent(flow, &end, items.last().map(|item| item.end), range.end);
                 node.kind = Kind::Sequence { items, flow };
             }
@@ -114,9 +119,9 @@ impl<'t> Builder<'t> {
                     match self.inside()? {
                         (Event::MappingEnd, span) => break span,
                         (event, span) => {
-                            let key = self.node(event, span)?;
+                            let key = self.node(event, span, None)?;
                             let (event, span) = self.inside()?;
-                            let mut value = self.node(event, span)?;
+                            let mut value = self.node(event, span, Some(key.end))?;
                             if let Some(value) = Rc::get_mut(&mut value).filter(|value| value.start == value.end) {
                                 // A value that is not there stands where the next token does: put it behind the colon.
                                 let colon = self.text.get(key.end..).and_then(|rest| rest.find(':'));
@@ -139,6 +144,19 @@ impl<'t> Builder<'t> {
         }
         Ok(node)
     }
+}
+
+/// A list as indented as its key begins, for the parser, behind its first dash.
+fn first_dash(text: &str, key_end: usize) -> Option<usize> {
+    let mut at = key_end;
+    for line in text.get(key_end..)?.split_inclusive('\n').skip(1) {
+        at += text.get(at..)?.find('\n')? + 1;
+        let content = line.trim_start_matches(' ');
+        if content.starts_with('-') {
+            return Some(at + line.len() - content.len());
+        }
+    }
+    None
 }
 
 /// A block at the end of a text without a last line break has none either; the parser adds one.
