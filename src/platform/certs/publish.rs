@@ -8,13 +8,16 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
-    api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret},
+    api::{
+        admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration},
+        core::v1::Secret,
+    },
 };
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -27,11 +30,13 @@ use crate::{
     },
 };
 
-/// How often the live objects are compared with what they should be.
-const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// How often the live objects are compared with what they should be: until then an entry that was added
+/// or put back has no authorities, and the pods that it serves are refused.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The same after a failure.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
+const CONFIGURATION: &str = "MutatingWebhookConfiguration";
 const AUTHORITIES: &str = "ca.crt";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
@@ -136,24 +141,12 @@ impl Publisher {
 
     /// Writes `caBundle`, and only that, into each webhook of the configuration that lacks it.
     async fn trust(&self, authorities: &str) -> Result<(), PublishError> {
-        const KIND: &str = "MutatingWebhookConfiguration";
         let name = &self.names.configuration;
-        let live = self.call(KIND, name, "read", self.configurations.get(name)).await?;
-        let webhooks = live.webhooks.unwrap_or_default();
-        let bundle = ByteString(authorities.as_bytes().to_vec());
-        if webhooks.iter().all(|w| w.client_config.ca_bundle.as_ref() == Some(&bundle)) {
-            return Ok(());
-        }
-        let wanted: Vec<_> =
-            webhooks.iter().map(|w| json!({ "name": w.name, "clientConfig": { "caBundle": bundle } })).collect();
-        let patch = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": KIND,
-            "metadata": { "name": name },
-            "webhooks": wanted,
-        });
+        let live = self.call(CONFIGURATION, name, "read", self.configurations.get(name)).await?;
+        let Some(patch) = trust_patch(name, &live.webhooks.unwrap_or_default(), authorities) else { return Ok(()) };
         let parameters = PatchParams::apply(CERTIFICATE_MANAGER).force();
-        self.call(KIND, name, "written", self.configurations.patch(name, &parameters, &Patch::Apply(&patch))).await?;
+        self.call(CONFIGURATION, name, "written", self.configurations.patch(name, &parameters, &Patch::Apply(&patch)))
+            .await?;
         info!(configuration = name, "caBundle written");
         Ok(())
     }
@@ -176,5 +169,51 @@ impl Publisher {
     fn dns_names(&self) -> Vec<String> {
         let Names { service, namespace, .. } = &self.names;
         vec![format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.cluster.local")]
+    }
+}
+
+/// The apply that gives every entry this `caBundle`; `None` where each of them has it.
+///
+/// Always every entry: one that an apply leaves out loses what this manager gave it before.
+fn trust_patch(name: &str, webhooks: &[MutatingWebhook], authorities: &str) -> Option<Value> {
+    let bundle = ByteString(authorities.as_bytes().to_vec());
+    if webhooks.iter().all(|w| w.client_config.ca_bundle.as_ref() == Some(&bundle)) {
+        return None;
+    }
+    let entries: Vec<_> =
+        webhooks.iter().map(|w| json!({ "name": w.name, "clientConfig": { "caBundle": bundle } })).collect();
+    Some(json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": CONFIGURATION,
+        "metadata": { "name": name },
+        "webhooks": entries,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, authorities: Option<&str>) -> MutatingWebhook {
+        let mut entry = MutatingWebhook { name: name.to_owned(), ..MutatingWebhook::default() };
+        entry.client_config.ca_bundle = authorities.map(|pem| ByteString(pem.as_bytes().to_vec()));
+        entry
+    }
+
+    #[test]
+    fn one_entry_without_the_authorities_is_enough_to_write_all() {
+        for other in [None, Some("old"), Some("")] {
+            let webhooks = [entry("a", Some("new")), entry("b", other), entry("c", Some("new"))];
+            let patch = trust_patch("memlock-operator", &webhooks, "new").unwrap();
+            let bundled = |name: &str| json!({ "name": name, "clientConfig": { "caBundle": "bmV3" } });
+            assert_eq!(patch["webhooks"], json!([bundled("a"), bundled("b"), bundled("c")]), "{other:?}");
+            assert_eq!(patch["metadata"], json!({ "name": "memlock-operator" }), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_where_every_entry_has_them() {
+        assert_eq!(trust_patch("x", &[entry("a", Some("new")), entry("b", Some("new"))], "new"), None);
+        assert_eq!(trust_patch("x", &[], "new"), None);
     }
 }
