@@ -2,7 +2,7 @@
 
 use crate::cluster::{Namespace, RELEASE, SYSTEM, eventually, kubectl, nbdkit, opted_in, succeed};
 
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
+pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
 
 #[test]
 fn upgrades_without_conflict_and_uninstalls_cleanly() {

@@ -20,6 +20,7 @@ mod cluster;
 mod host;
 mod injectors;
 mod matrix;
+mod policies;
 mod states;
 mod verification;
 mod workloads;
