@@ -6,19 +6,19 @@ pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-ope
 
 #[test]
 fn upgrades_without_conflict_and_uninstalls_cleanly() {
-    for round in 1..=2 {
-        let told =
-            succeed("helm", &["upgrade", RELEASE, CHART, "-n", SYSTEM, "--reuse-values", "--wait", "--timeout", "90s"]);
-        assert!(told.contains("STATUS: deployed"), "upgrade {round}: {told}");
-    }
-    let bundle = [
-        "get",
-        "mutatingwebhookconfiguration",
-        "memlock-operator",
-        "-o",
-        "jsonpath={.webhooks[*].clientConfig.caBundle}",
+    // Entries of the webhook configuration change their selectors and come to no conflict with the controller's field.
+    let rounds = [
+        ["podSecurity.defaultLevel=baseline", "podSecurity.exemptNamespaces={storage,backup}"],
+        ["podSecurity.defaultLevel=privileged", "podSecurity.exemptNamespaces=null"],
     ];
-    assert!(!kubectl(&bundle).is_empty(), "an upgrade must not take the caBundle");
+    for [level, exempt] in rounds {
+        let with = ["--reuse-values", "--set", level, "--set", exempt, "--wait", "--timeout", "90s"];
+        let told = succeed("helm", &[&["upgrade", RELEASE, CHART, "-n", SYSTEM], &with[..]].concat());
+        assert!(told.contains("STATUS: deployed"), "{level}: {told}");
+    }
+    let fields = "jsonpath={.webhooks[*].clientConfig.caBundle}";
+    let bundles = kubectl(&["get", "mutatingwebhookconfiguration", "memlock-operator", "-o", fields]);
+    assert_eq!(bundles.split_whitespace().count(), 4, "an upgrade must not take a caBundle");
 
     succeed("helm", &["uninstall", RELEASE, "-n", SYSTEM, "--wait", "--timeout", "90s"]);
     let kinds = kubectl(&["api-resources", "--verbs=list", "-o", "name"]);

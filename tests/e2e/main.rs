@@ -19,6 +19,7 @@ mod chart;
 mod cluster;
 mod host;
 mod injectors;
+mod levels;
 mod matrix;
 mod policies;
 mod states;

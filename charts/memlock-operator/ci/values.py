@@ -12,7 +12,7 @@ BEGIN, END = "<!-- values: written by ci/values.py readme -->\n", "<!-- end of v
 
 
 def helm(*arguments):
-    command = ["helm", "template", "memlock", *map(str, arguments), "--namespace", "memlock-system", "--kube-version", "1.30.0"]
+    command = ["helm", "template", "memlock", *map(str, arguments), "--namespace", "memlock-system", "--kube-version", "1.36.0"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
