@@ -11,7 +11,7 @@ pub struct AgentArgs {
     /// When nodes pull it: Always, `IfNotPresent` or Never; empty: Kubernetes' default.
     #[arg(long, env = "MEMLOCK_AGENT_PULL_POLICY", default_value = "", value_parser = ["", "Always", "IfNotPresent", "Never"])]
     pub agent_pull_policy: String,
-    /// How its files come into a pod; image-volume needs Kubernetes 1.36 on every node.
+    /// How its files come into a pod; image-volume needs Kubernetes 1.35 on every node.
     #[arg(long, env = "MEMLOCK_AGENT_DELIVERY", default_value = "init-container")]
     pub agent_delivery: AgentDelivery,
 }

@@ -26,6 +26,7 @@ impl Injector {
         let cluster = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/cluster");
         let mut process = Command::new(cluster)
             .args(["in", program.to_str().unwrap(), ADDRESS])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("tests/cluster/cluster starts");
@@ -38,16 +39,21 @@ impl Injector {
                 break;
             }
         }
-        Self { process, certificate }
+        let injector = Self { process, certificate };
+        let cluster = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/cluster");
+        eventually("the other injector listens", || {
+            let probe = format!("echo > /dev/tcp/{}", ADDRESS.replace(':', "/"));
+            let output = run(cluster, &["in", "bash", "-c", &probe]);
+            if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        });
+        injector
     }
 }
 
 impl Drop for Injector {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        drop(self.process.stdin.take());
         let _ = self.process.wait();
-        // What was started inside the node goes with the node, or here.
-        run("pkill", &["-f", &format!("sidecar-injector {ADDRESS}")]);
     }
 }
 

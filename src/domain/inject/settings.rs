@@ -56,7 +56,7 @@ impl FromStr for Level {
 pub enum Delivery {
     /// An init container copies them into an `emptyDir`.
     InitContainer,
-    /// The image itself is mounted (KEP-4639, Kubernetes 1.36).
+    /// The image itself is mounted (KEP-4639, on by default from Kubernetes 1.35).
     ImageVolume,
 }
 

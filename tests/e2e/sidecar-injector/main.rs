@@ -1,6 +1,7 @@
 //! Another injector, as service meshes have one: puts a sidecar before the other containers and turns their order round.
 //!
-//! `sidecar-injector ADDRESS` prints its certificate as PEM and serves until it is killed.
+//! `sidecar-injector ADDRESS` prints its certificate as PEM and serves until its standard input ends, which also tells one
+//! that was started inside the node.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +11,7 @@
     reason = "a program for tests"
 )]
 
-use std::net::SocketAddr;
+use std::{io::Write, net::SocketAddr};
 
 use axum::{Json, Router, routing::post};
 use axum_server::tls_rustls::RustlsConfig;
@@ -27,7 +28,12 @@ async fn main() {
     let certified = rcgen::generate_simple_self_signed([address.ip().to_string()]).unwrap();
     let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
     let tls = RustlsConfig::from_config(config(&certificate, &key));
-    println!("{certificate}");
+    print!("{certificate}");
+    std::io::stdout().flush().unwrap();
+    std::thread::spawn(|| {
+        std::io::stdin().lines().for_each(drop);
+        std::process::exit(0);
+    });
     let app = Router::new().route("/inject", post(inject));
     axum_server::bind_rustls(address, tls).serve(app.into_make_service()).await.unwrap();
 }
