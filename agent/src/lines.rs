@@ -47,10 +47,14 @@ pub fn for_each_until(path: &CStr, end_of_line: u8, mut each: impl FnMut(&[u8]))
     }
 }
 
-/// The first line, into `buffer`; what does not fit is cut off.
-pub fn first<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+/// The file, into `buffer`; what does not fit is cut off.
+pub fn beginning<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     let file = File::open(path)?;
     let count = file.read(buffer)?;
-    let read = buffer.get(..count).unwrap_or_default();
-    Ok(read.split(|byte| *byte == b'\n').next().unwrap_or_default())
+    Ok(buffer.get(..count).unwrap_or_default())
+}
+
+/// The first line, into `buffer`; what does not fit is cut off.
+pub fn first<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    Ok(beginning(path, buffer)?.split(|byte| *byte == b'\n').next().unwrap_or_default())
 }

@@ -193,8 +193,8 @@ pub(super) struct Stat {
 
 pub(super) fn stat(path: &CStr) -> Result<Stat, Errno> {
     let mut buffer = [0; 1024];
-    let line = lines::first(path, &mut buffer)?;
-    // The name stands in brackets and may hold brackets and blanks itself.
+    // The name stands in brackets and may hold brackets, blanks and ends of lines itself.
+    let line = lines::beginning(path, &mut buffer)?;
     let end = line.iter().rposition(|byte| *byte == b')').ok_or(Errno::INVAL)?;
     let fields = || words(line.get(end + 1..).unwrap_or_default());
     let field = |number: usize| fields().nth(number - 3);

@@ -30,12 +30,12 @@ async fn main() {
     let tls = RustlsConfig::from_config(config(&certificate, &key));
     print!("{certificate}");
     std::io::stdout().flush().unwrap();
-    std::thread::spawn(|| {
-        std::io::stdin().lines().for_each(drop);
-        std::process::exit(0);
-    });
+    let end = tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop));
     let app = Router::new().route("/inject", post(inject));
-    axum_server::bind_rustls(address, tls).serve(app.into_make_service()).await.unwrap();
+    tokio::select! {
+        served = axum_server::bind_rustls(address, tls).serve(app.into_make_service()) => served.unwrap(),
+        ended = end => ended.unwrap(),
+    }
 }
 
 fn config(certificate: &str, key: &str) -> std::sync::Arc<rustls::ServerConfig> {
