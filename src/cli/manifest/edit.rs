@@ -164,20 +164,26 @@ impl Editor<'_> {
     fn flow_mapping(&mut self, node: &Node, entries: &Entries, new: &Map<String, Value>) -> Option<()> {
         let old = node.value(self.schema).ok()?;
         let mut kept_end = None;
+        // The end of the entry before, whether it stays or not.
+        let mut before = None;
         for (n, (key, value)) in entries.iter().enumerate() {
             if key.is_merge_key() {
                 kept_end = Some(value.end);
+                before = kept_end;
                 continue;
             }
             let name = key.key(self.schema).ok()?;
             let Some(wanted) = new.get(&name) else {
-                self.remove_in_flow(key.start, value.end.max(key.end), kept_end, entries.get(n + 1).map(|e| e.0.start));
+                let behind = kept_end.and(before);
+                self.remove_in_flow(key.start, value.end.max(key.end), behind, entries.get(n + 1).map(|e| e.0.start));
+                before = Some(value.end.max(key.end));
                 continue;
             };
             if self.node(value, wanted).is_none() {
                 self.replace(key.start, value.end.max(key.end), render::flow_entry(&name, wanted));
             }
             kept_end = Some(value.end.max(key.end));
+            before = kept_end;
         }
         let explicit: Vec<String> = entries.iter().filter_map(|(key, _)| key.key(self.schema).ok()).collect();
         let added =
@@ -190,10 +196,13 @@ impl Editor<'_> {
 
     fn flow_sequence(&mut self, _: &Node, items: &Items, new: &[Value]) -> Option<()> {
         let mut kept_end = None;
+        let mut previous = None;
         let mut waiting = new.iter();
         for ((n, item), pair) in items.iter().enumerate().zip(self.align(items, new)?) {
             let Some(target) = pair else {
-                self.remove_in_flow(item.start, item.end, kept_end, items.get(n + 1).map(|next| next.start));
+                let behind = kept_end.and(previous);
+                self.remove_in_flow(item.start, item.end, behind, items.get(n + 1).map(|next| next.start));
+                previous = Some(item.end);
                 continue;
             };
             let mut before = String::new();
@@ -211,6 +220,7 @@ impl Editor<'_> {
                 self.replace(item.start, item.end, render::flow(target));
             }
             kept_end = Some(item.end);
+            previous = kept_end;
         }
         for value in waiting {
             self.replace(kept_end?, kept_end?, format!(", {}", render::flow(value)));
@@ -232,10 +242,10 @@ impl Editor<'_> {
         let mut pairs: Vec<Option<&Value>> = new.iter().take(front).map(Some).collect();
         let mut from = 0;
         for (n, item) in old.iter().enumerate().take(old.len() - back).skip(front) {
-            let found = middle.iter().skip(from).position(|value| same(item, value)).map(|offset| from + offset);
-            // Lists of one length whose items have no names: by place.
+            // Lists of one length whose items have no names: by place, which is also quick where thousands change.
             let by_place = (old.len() == new.len() && item.get("name").is_none()).then_some(n - front);
-            let chosen = found.or(by_place.filter(|place| *place >= from));
+            let search = || middle.iter().skip(from).position(|value| same(item, value)).map(|offset| from + offset);
+            let chosen = by_place.filter(|place| *place >= from).or_else(search);
             pairs.push(chosen.and_then(|place| middle.get(place)));
             from = chosen.map_or(from, |place| place + 1);
         }
@@ -280,9 +290,10 @@ impl Editor<'_> {
         Some(())
     }
 
-    fn remove_in_flow(&mut self, start: usize, end: usize, kept_end: Option<usize>, next: Option<usize>) {
-        match (kept_end, next) {
-            (Some(kept), _) => self.replace(kept, end, String::new()),
+    /// `behind`: the end of the entry before, if any before stays.
+    fn remove_in_flow(&mut self, start: usize, end: usize, behind: Option<usize>, next: Option<usize>) {
+        match (behind, next) {
+            (Some(behind), _) => self.replace(behind, end, String::new()),
             (None, Some(next)) => self.replace(start, next, String::new()),
             (None, None) => self.replace(start, end, String::new()),
         }

@@ -109,12 +109,12 @@ fn a_text_block_at_the_end_has_the_line_break_that_the_file_has() {
 fn lists_as_indented_as_their_key_are_edited_too() {
     let text = "l:\n- name: a # one\n  x: 1\n- name: b # two\n  x: 2\nm:\n  # none\n- - 1\n- 2\n";
     let written = change(text, |object| {
-        object["l"][0]["y"] = json!(["w"]);
-        object["l"][1]["y"] = json!(3);
+        object["l"][0]["z"] = json!(["w"]);
+        object["l"][1]["z"] = json!(3);
         object["m"][1] = json!(4);
     });
     let expected =
-        "l:\n- name: a # one\n  x: 1\n  y:\n  - w\n- name: b # two\n  x: 2\n  y: 3\nm:\n  # none\n- - 1\n- 4\n";
+        "l:\n- name: a # one\n  x: 1\n  z:\n  - w\n- name: b # two\n  x: 2\n  z: 3\nm:\n  # none\n- - 1\n- 4\n";
     assert_eq!((written.text.as_str(), written.lost), (expected, false));
 }
 
