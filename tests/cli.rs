@@ -186,6 +186,14 @@ fn an_agent_is_asked_for_where_none_is_named() {
 }
 
 #[test]
+fn the_record_can_be_left_out_for_podman() {
+    let output = piped(&["inject", "-f", "-", "--no-record"], POD);
+    let out = text(&output.stdout);
+    assert!(out.contains("IPC_LOCK") && !out.contains("memlock.dev/injected"), "{out}");
+    assert_eq!(text(&piped(&["inject", "-f", "-", "--no-record"], &out).stdout), out);
+}
+
+#[test]
 fn a_folder_is_read_in_order_and_deeper_only_when_asked() {
     let flat = run(&["inject", "-f", "folder"]);
     assert!(flat.status.success(), "{}", seen(&flat));
@@ -261,8 +269,8 @@ fn many_documents_and_a_long_list_are_no_trouble() {
     assert!(output.status.success());
     assert_eq!(text(&output.stdout).matches("IPC_LOCK]").count(), PODS);
 
-    let items: String = pods.iter().map(|pod| format!("- {}\n", pod.trim_end().replace('\n', "\n  "))).collect();
-    let list = format!("apiVersion: v1\nkind: List # of many\nitems:\n{items}");
+    let items: Vec<String> = pods.iter().map(|pod| pod.trim_end().replace('\n', "\n  ")).collect();
+    let list = format!("apiVersion: v1\nkind: List # of many\nitems:\n- {}\n", items.join("\n- "));
     let output = piped(&["inject", "-f", "-"], &list);
     assert!(output.status.success());
     let out = text(&output.stdout);

@@ -126,7 +126,11 @@ fn notes(engine: Engine, facts: &Facts) -> Vec<String> {
     if facts.non_root {
         said.push(match engine {
             Engine::Docker => "the container does not run as root, so the added capability is not effective: the raised memory-lock limit is what lets it lock".to_owned(),
-            Engine::Podman => "the container does not run as root: the raised memory-lock limit lets it lock, whether or not this Podman makes the capability effective".to_owned(),
+            Engine::Podman => if facts.privileged {
+                "the container is privileged but does not run as root, so no capability is effective: the raised memory-lock limit is what lets it lock".to_owned()
+            } else {
+                "the container does not run as root, and Podman passes an added capability on to it (seen with 4.3.1), so that it locks at any memory-lock limit".to_owned()
+            },
         });
     }
     if facts.user_namespace {
@@ -135,6 +139,10 @@ fn notes(engine: Engine, facts: &Facts) -> Vec<String> {
     if engine == Engine::Podman {
         said.push("without root, Podman always runs in a user namespace: the capability locks nothing there, and the limit cannot exceed your own (ulimit -H -l)".to_owned());
     }
+    said.push(
+        "the engine refuses to start a container whose limit it may not raise; leave --ulimit out then, if the capability is effective"
+            .to_owned(),
+    );
     if facts.lock_by_agent {
         said.push(
             "nothing here stands in for the agent (memlock.dev/lock-by: agent): the daemon must call mlockall itself"

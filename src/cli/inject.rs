@@ -31,6 +31,10 @@ pub(super) struct InjectArgs {
     shape: Shape,
     #[command(flatten)]
     engine: EngineArgs,
+    /// Leave out the annotation memlock.dev/injected, without which uninject cannot restore the manifest.
+    /// Podman 4.3 needs it so: its kube play refuses annotations longer than 63 characters.
+    #[arg(long)]
+    no_record: bool,
 }
 
 /// `memlock-operator uninject`.
@@ -66,7 +70,16 @@ struct Outcome {
 
 pub(super) fn inject(args: &InjectArgs) -> ExitCode {
     let settings = args.engine.settings();
-    run(&args.files, &args.shape, &|source, object| injected(source, object, &settings))
+    let recorded = !args.no_record;
+    run(&args.files, &args.shape, &|source, object| {
+        let mut outcome = injected(source, object, &settings);
+        if let (false, Content::Pods(places)) = (recorded, &object.content) {
+            for place in places {
+                forget(&mut outcome.value, place);
+            }
+        }
+        outcome
+    })
 }
 
 pub(super) fn uninject(args: &UninjectArgs) -> ExitCode {
@@ -241,6 +254,14 @@ fn uninjected(source: &str, object: &Object) -> Outcome {
 fn speaks_to_us(pod: &Value) -> bool {
     let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
     annotations.is_some_and(|annotations| annotations.keys().any(|key| key.starts_with(names::PREFIX)))
+}
+
+/// Takes the record away.
+fn forget(object: &mut Value, place: &Place) {
+    let annotations = object.pointer_mut(&format!("{}/metadata/annotations", place.pointer));
+    if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
+        annotations.remove(names::INJECTED);
+    }
 }
 
 /// The sentence for a pod that does not have the shape of one.

@@ -85,7 +85,7 @@ fn merged(new: Record, earlier: Option<Record>) -> Record {
 fn refusal(name: &str, service: &Map<String, Value>, intent: &Intent) -> Option<String> {
     if texts(service.get("cap_drop")).any(|entry| capability(entry) == names::IPC_LOCK) {
         return Some(format!(
-            "service {name} drops IPC_LOCK by name, which contradicts adding it; remove IPC_LOCK from cap_drop (ALL may stay)"
+            "service {name} drops IPC_LOCK by name, against adding it (Podman refuses both together); remove IPC_LOCK from cap_drop (ALL may stay)"
         ));
     }
     if intent.lock_by == LockBy::Agent {
@@ -107,7 +107,7 @@ fn remarks(name: &str, service: &Map<String, Value>, intent: &Intent) -> Vec<Str
     let mut said = Vec::new();
     if user(service) == User::NonRoot && intent.capability == CapabilitySource::Grant {
         said.push(format!(
-            "service {name} does not run as root, where Docker leaves an added capability without effect: the raised memory-lock limit is what lets it lock"
+            "service {name} does not run as root, where Docker leaves an added capability without effect (Podman passes it on): the raised memory-lock limit is what lets it lock"
         ));
     }
     if service.get("userns_mode").and_then(Value::as_str).is_some_and(|mode| mode != "host" && !mode.is_empty()) {
