@@ -21,6 +21,7 @@ mod host;
 mod injectors;
 mod levels;
 mod matrix;
+mod offline;
 mod policies;
 mod states;
 mod verification;

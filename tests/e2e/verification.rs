@@ -105,17 +105,30 @@ fn each_decision_is_logged_once_and_a_deleted_pod_leaves_nothing() {
     assert!(complaints.is_empty(), "{complaints:?}");
 }
 
-#[test]
-fn what_cannot_be_checked_is_unknown() {
-    let namespace = Namespace::new("unknown");
-    let mut pod = nbdkit("no-cat", &opted_in(), &["--swap"]);
+/// A daemon in whose container no program is found by its name.
+fn without_programs(namespace: &Namespace, name: &str, agent: &str) {
+    let annotations = json!({ "memlock.dev/swap-device": "true", "memlock.dev/agent": agent });
+    let mut pod = nbdkit(name, &annotations, &["--swap"]);
     pod["metadata"]["namespace"] = json!(namespace.0);
     pod["spec"]["containers"][0]["env"] = json!([{ "name": "PATH", "value": "/nowhere" }]);
     pod["spec"]["containers"][0]["command"] = json!(["/usr/bin/nbdkit"]);
     apply(&pod);
+}
+
+#[test]
+fn what_cannot_be_checked_is_unknown() {
+    let namespace = Namespace::new("unknown");
+    without_programs(&namespace, "no-cat", "false");
     let found = condition(&namespace.state("no-cat", "unknown"));
     assert_eq!((&found["status"], &found["reason"]), (&json!("Unknown"), &json!("CannotCheck")));
     assert!(found["message"].as_str().unwrap().contains("add the program cat to the image"), "{found}");
+}
+
+#[test]
+fn an_image_without_programs_is_checked_by_the_agent() {
+    let namespace = Namespace::new("distroless");
+    without_programs(&namespace, "agent", "true");
+    namespace.state("agent", "locked");
 }
 
 #[test]
