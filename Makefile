@@ -4,7 +4,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 SCRIPTS = $(shell git grep -lE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash')
 
-.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e bench image cluster cluster-down audit
+.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e podman fuzz bench image cluster cluster-down audit
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -16,7 +16,7 @@ demo: ## a local cluster with the operator and three example pods
 demo-down: ## takes the demo away
 	demo/down
 
-test: packages lint unit chart cluster-check e2e ## everything that must hold before a change lands
+test: packages lint unit chart cluster-check e2e podman ## everything that must hold before a change lands
 	@echo "all tests passed"
 
 packages: ## the Debian packages that the project needs
@@ -41,6 +41,14 @@ cluster-check: ## the local cluster's own guarantees
 
 e2e: ## the product on the local cluster
 	tests/e2e/run
+
+podman: ## what is said of containers without Kubernetes, on Podman
+	cargo build --locked --bin memlock-operator
+	images/operator
+	MEMLOCK_BINARY=$${CARGO_TARGET_DIR:-target}/debug/memlock-operator MEMLOCK_IMAGE=$$PWD/target/images/memlock-operator.tar tests/podman/run
+
+fuzz: ## ten million inputs for each fuzz target; needs a nightly compiler, and hours
+	fuzz/run --inputs 10000000
 
 bench: ## what it costs
 	cargo bench --locked --bench inject
