@@ -52,6 +52,7 @@ fuzz: ## ten million inputs for each fuzz target; needs a nightly compiler, and 
 
 bench: ## what it costs
 	cargo bench --locked --bench inject
+	benches/agent
 
 image: ## target/images/memlock-operator.tar
 	images/operator

@@ -86,6 +86,14 @@ pub(super) fn uninject(args: &UninjectArgs) -> ExitCode {
     run(&args.files, &args.shape, &uninjected)
 }
 
+/// The documents of a text with what `inject` adds; `None` where it cannot be read.
+#[must_use]
+pub fn rewrite(text: &str, settings: &Settings) -> Option<String> {
+    let shape = Shape { output: None, diff: false };
+    let objects = offline::objects(text).ok()?;
+    Some(objects.iter().map(|object| written(object, &injected("", object, settings).value, &shape).0).collect())
+}
+
 fn run(files: &Files, shape: &Shape, act: &dyn Fn(&str, &Object) -> Outcome) -> ExitCode {
     let inputs = match offline::read(files) {
         Ok(inputs) => inputs,

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
 use explain::ExplainArgs;
+pub use inject::rewrite;
 use inject::{InjectArgs, UninjectArgs};
 
 use crate::{controller, platform::telemetry, webhook};

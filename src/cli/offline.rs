@@ -130,7 +130,8 @@ pub(super) fn read(files: &Files) -> Result<Vec<Input>, Vec<Note>> {
     if notes.is_empty() { Ok(inputs) } else { Err(notes) }
 }
 
-fn objects(text: &str) -> Result<Vec<Object>, Unreadable> {
+/// What a text holds.
+pub(super) fn objects(text: &str) -> Result<Vec<Object>, Unreadable> {
     documents::read(text)?.into_iter().map(object).collect()
 }
 

@@ -18,6 +18,7 @@ mod admission;
 mod chart;
 mod cluster;
 mod host;
+mod init;
 mod injectors;
 mod levels;
 mod matrix;

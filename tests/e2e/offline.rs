@@ -16,10 +16,11 @@ fn agent_image() -> String {
     fs::read_to_string(reference).unwrap().trim().to_owned()
 }
 
-/// The manifest with what `inject` adds, or its sentence.
-fn offline(pod: &Value) -> Result<Value, String> {
+/// The manifest with what `memlock-operator inject` adds, or its sentence.
+pub fn inject(pod: &Value, flags: &[&str]) -> Result<Value, String> {
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_memlock-operator"))
         .args(["inject", "-f", "-", "--agent-image", &agent_image(), "--agent-pull-policy", "IfNotPresent"])
+        .args(flags)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -86,7 +87,7 @@ fn inject_and_the_webhook_agree_over_the_golden_set() {
         // A mounted token has a random name.
         pod["spec"]["automountServiceAccountToken"] = json!(false);
         let admitted = created(&namespace.0, &pod);
-        match (offline(&pod), admitted) {
+        match (inject(&pod, &[]), admitted) {
             (Ok(written), Ok(admitted)) => {
                 let stored = created(UNHANDLED, &written).unwrap();
                 assert_eq!(stored.to_string(), admitted.to_string(), "{name}");

@@ -8,7 +8,7 @@ use super::{
     init,
     pod::{Container, Pod},
     record::{ContainerRecord, Record},
-    settings::{Agent, Settings},
+    settings::{Agent, Delivery, Settings},
     writer::Writer,
 };
 use crate::domain::{
@@ -90,7 +90,9 @@ impl Injection<'_> {
         };
         let first = decision.steps.first().and_then(|step| patched(&self.writer, &step.container)).unwrap_or_default();
         let mut added = Vec::new();
-        if !self.pod.has_install() && agent.delivery == super::Delivery::InitContainer {
+        // A manifest made for the other delivery stays as it is.
+        let mounted = self.pod.volume().is_some_and(|volume| volume.image.is_some());
+        if !self.pod.has_install() && !mounted && agent.delivery == Delivery::InitContainer {
             added.push(init::install(agent, decision, &first));
         }
         for (nth, step) in decision.steps.iter().filter(|step| step.preflight).enumerate() {

@@ -179,6 +179,16 @@ proptest! {
     }
 
     #[test]
+    fn a_manifest_made_for_the_other_delivery_stays(raw in pod()) {
+        let [copied, mounted] = [Delivery::InitContainer, Delivery::ImageVolume].map(settings);
+        for (first, second) in [(&copied, &mounted), (&mounted, &copied)] {
+            let after = applied(&raw, &inject(&raw, first).unwrap());
+            let again = inject(&after, second).unwrap().patch;
+            prop_assert!(again.0.is_empty(), "second run: {}", serde_json::to_string(&again).unwrap());
+        }
+    }
+
+    #[test]
     fn taken_back_it_is_as_it_was(raw in pod(), settings in deliveries()) {
         let raw = without_outputs(&raw);
         let mut after = applied(&raw, &inject(&raw, &settings).unwrap());
