@@ -4,11 +4,11 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 SCRIPTS = $(shell git grep -lE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash')
 
-.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e podman fuzz bench image cluster cluster-down audit
+.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e podman fuzz fuzz-short bench image cluster cluster-down audit
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 demo: ## a local cluster with the operator and three example pods
 	demo/run
@@ -16,7 +16,7 @@ demo: ## a local cluster with the operator and three example pods
 demo-down: ## takes the demo away
 	demo/down
 
-test: packages lint unit chart cluster-check e2e podman ## everything that must hold before a change lands
+test: packages lint unit chart cluster-check e2e podman fuzz-short ## everything that must hold before a change lands
 	@echo "all tests passed"
 
 packages: ## the Debian packages that the project needs
@@ -46,6 +46,10 @@ podman: ## what is said of containers without Kubernetes, on Podman
 	cargo build --locked --bin memlock-operator
 	images/operator
 	MEMLOCK_BINARY=$${CARGO_TARGET_DIR:-target}/debug/memlock-operator MEMLOCK_IMAGE=$$PWD/target/images/memlock-operator.tar tests/podman/run
+
+fuzz-short: ## ten seconds of each fuzz target
+	@if RUSTUP_TOOLCHAIN=nightly cargo --version > /dev/null 2>&1; then fuzz/run 10; \
+	else echo "fuzz-short: skipped, because coverage needs a nightly compiler: rustup toolchain install nightly"; fi
 
 fuzz: ## ten million inputs for each fuzz target; needs a nightly compiler, and hours
 	fuzz/run --inputs 10000000
