@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use memlock_operator::domain::inject::{Agent, Delivery, Level, Settings, inject, uninject};
+use memlock_operator::domain::inject::{Agent, Delivery, Level, Row, Settings, inject, uninject};
 use serde_json::{Value, json};
 
 /// Said by the file's name: `name[.level][.no-agent][.image-volume].json`.
@@ -52,4 +52,15 @@ fn decisions_and_patches() {
             "patch": injection.patch,
         }));
     });
+}
+
+#[test]
+fn every_row_has_a_case() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let golden = files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("golden__"));
+    let seen: String = golden.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    for row in Row::ALL {
+        assert!(seen.contains(&format!("\"reason\": \"{}\"", row.as_str())), "no golden pod ends in {row:?}");
+    }
 }
