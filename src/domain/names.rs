@@ -49,6 +49,13 @@ pub const SYS_RESOURCE: &str = "SYS_RESOURCE";
 /// Bit of `CAP_IPC_LOCK` in `CapEff` (`include/uapi/linux/capability.h`).
 pub const IPC_LOCK_BIT: u32 = 14;
 
+/// A capability's name as Kubernetes writes it: in capitals and without `CAP_`, whatever the spelling.
+#[must_use]
+pub fn bare_capability(entry: &str) -> String {
+    let upper = entry.to_ascii_uppercase();
+    upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned()
+}
+
 /// kubectl's own choice of container, honoured before "the first".
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// Marks the API server's reflection of a static pod; changing it changes nothing on the node.

@@ -6,11 +6,10 @@ use kube::core::{
     DynamicObject,
     admission::{AdmissionResponse, AdmissionReview},
 };
-use serde_json::Value;
 use tracing::info;
 
 use super::review::{Fault, Refused, Request};
-use crate::domain::inject::{self, Settings, Step, Verb};
+use crate::domain::inject::{self, Injection, Settings, Step, Verb};
 
 /// What kubectl puts before each of our sentences, so that people know who speaks.
 const SPEAKER: &str = "memlock";
@@ -35,8 +34,8 @@ pub(super) fn answer(request: &Request, settings: &Settings) -> Answer {
     let Some(pod) = &request.pod else {
         return Answer::new(response, "NotAPodCreation");
     };
-    let (decision, patch) = match inject::inject(pod, settings) {
-        Ok(injection) => (injection.decision, injection.patch),
+    let Injection { pod, decision, patch } = match inject::inject(pod, settings) {
+        Ok(injection) => injection,
         Err(error) => return reject(&Refused { uid: request.uid.clone(), fault: Fault::BadPod(error) }),
     };
     let operations = patch.0.len();
@@ -53,7 +52,7 @@ pub(super) fn answer(request: &Request, settings: &Settings) -> Answer {
     info!(
         uid = request.uid,
         namespace = request.namespace,
-        pod = display_name(pod),
+        pod,
         dry_run = request.dry_run,
         allowed = response.allowed,
         reason = decision.reason.as_str(),
@@ -75,12 +74,6 @@ fn audit(decision: &inject::Decision) -> HashMap<String, String> {
         ("granted", granted.join(",")),
     ];
     all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)).collect()
-}
-
-/// `name`, else the stem of the name to come.
-fn display_name(pod: &Value) -> &str {
-    let given = |key: &str| pod.get("metadata")?.get(key)?.as_str().filter(|name| !name.is_empty());
-    given("name").or_else(|| given("generateName")).unwrap_or_default()
 }
 
 /// Answers a body that could not be read.

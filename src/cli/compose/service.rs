@@ -83,7 +83,7 @@ fn merged(new: Record, earlier: Option<Record>) -> Record {
 
 /// What fails whatever the machine.
 fn refusal(name: &str, service: &Map<String, Value>, intent: &Intent) -> Option<String> {
-    if texts(service.get("cap_drop")).any(|entry| capability(entry) == names::IPC_LOCK) {
+    if texts(service.get("cap_drop")).any(|entry| names::bare_capability(entry) == names::IPC_LOCK) {
         return Some(format!(
             "service {name} drops IPC_LOCK by name, against adding it (Podman refuses both together); remove IPC_LOCK from cap_drop (ALL may stay)"
         ));
@@ -136,7 +136,8 @@ fn remarks(name: &str, service: &Map<String, Value>, intent: &Intent) -> Vec<Str
 }
 
 fn grant(service: &mut Map<String, Value>, record: &mut Record, changes: &mut Vec<String>) {
-    let has = |entry: &str| matches!(capability(entry).as_str(), "ALL" | names::IPC_LOCK);
+    // Docker and Podman take both spellings, in any case.
+    let has = |entry: &str| matches!(names::bare_capability(entry).as_str(), "ALL" | names::IPC_LOCK);
     if texts(service.get("cap_add")).any(has) {
         return;
     }
@@ -267,12 +268,6 @@ fn words(limit: i64) -> String {
 
 fn texts(list: Option<&Value>) -> impl Iterator<Item = &str> {
     list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
-}
-
-/// Docker and Podman take both spellings, in any case.
-fn capability(entry: &str) -> String {
-    let upper = entry.to_ascii_uppercase();
-    upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned()
 }
 
 fn is_true(value: Option<&Value>) -> bool {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     decide::{Decision, Launcher, Step},
     notes,
-    pod::{Container, Pod},
+    pod::Container,
     settings::{Agent, Delivery},
 };
 use crate::domain::{intent::Intent, names};
@@ -122,15 +122,14 @@ pub(super) fn launch(launcher: &Launcher, intent: &Intent, container: &Container
     words.into_iter().map(str::to_owned).collect()
 }
 
-/// Variables that the preloaded library reads, besides `LD_PRELOAD`.
-pub(super) fn variables(intent: &Intent, step: &Step) -> Vec<(&'static str, String)> {
-    let mut variables = vec![
-        ("MEMLOCK_CONTAINER", step.container.clone()),
-        ("MEMLOCK_FLAGS", intent.lock_flags.as_str().to_owned()),
-        ("MEMLOCK_REQUIRED", intent.required.to_string()),
-    ];
-    variables.extend(intent.process.clone().map(|name| ("MEMLOCK_PROCESS", name)));
-    variables
+/// Variables that the preloaded library reads, besides `LD_PRELOAD`, in the order in which they are added.
+pub(super) const VARIABLES: [&str; 4] = ["MEMLOCK_CONTAINER", "MEMLOCK_FLAGS", "MEMLOCK_REQUIRED", "MEMLOCK_PROCESS"];
+
+/// Those of them that are set, with their values.
+pub(super) fn variables(intent: &Intent, step: &Step) -> impl Iterator<Item = (&'static str, String)> {
+    let flags = intent.lock_flags.as_str().to_owned();
+    let values = [Some(step.container.clone()), Some(flags), Some(intent.required.to_string()), intent.process.clone()];
+    VARIABLES.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)))
 }
 
 /// The value of the NRI plugin's annotation: YAML, of which JSON is a part.
@@ -153,9 +152,4 @@ fn resources(first: &Value) -> Option<Value> {
 /// An object of those of the members that are there.
 fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
     members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
-}
-
-/// An init container of ours in the object.
-pub(super) fn is_ours(pod: &Pod, index: usize) -> bool {
-    pod.init_containers().get(index).is_some_and(|c| c.runs_agent("install") || c.runs_agent("preflight"))
 }

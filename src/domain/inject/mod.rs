@@ -28,6 +28,8 @@ pub use undo::{UndoError, uninject};
 /// What was decided about a pod, and the patch that makes it so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Injection {
+    /// The pod's name, or the stem of the name to come.
+    pub pod: String,
     /// What and why.
     pub decision: Decision,
     /// RFC 6902 operations on the object that was given.
@@ -39,5 +41,5 @@ pub fn inject(raw: &Value, settings: &Settings) -> Result<Injection, serde_json:
     let pod = Pod::deserialize(raw)?;
     let decision = decide(&pod, settings);
     let patch = patch(&decision, raw, &pod, settings);
-    Ok(Injection { decision, patch })
+    Ok(Injection { pod: pod.display_name().to_owned(), decision, patch })
 }

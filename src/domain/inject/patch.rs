@@ -63,7 +63,7 @@ impl Injection<'_> {
             edit.grant(capability);
         }
         if let (Some(agent), true) = (agent, step.needs_agent() && !container.has_mount()) {
-            edit.append("volumeMounts", init::mount(agent));
+            edit.append(&["volumeMounts"], init::mount(agent));
         }
         if let (Some(launcher), false) = (&step.launcher, container.has_launcher()) {
             edit.launch(launcher, container);
@@ -84,27 +84,27 @@ impl Injection<'_> {
             self.writer.insert(&["spec", "volumes"], usize::MAX, init::volume(agent));
         }
         // As patched so far: the preflight runs with the capability that the daemon gets.
-        let patched = |writer: &Writer, name: &str| {
+        let patched = |name: &str| {
             let (list, index, _) = locate(self.pod, name)?;
-            writer.get(&["spec", list, &index.to_string()]).cloned()
+            self.writer.get(&["spec", list, &index.to_string()])
         };
-        let first = decision.steps.first().and_then(|step| patched(&self.writer, &step.container)).unwrap_or_default();
+        let first = decision.steps.first().and_then(|step| patched(&step.container)).unwrap_or(&Value::Null);
         let mut added = Vec::new();
         // A manifest made for the other delivery stays as it is.
         let mounted = self.pod.volume().is_some_and(|volume| volume.image.is_some());
         if !self.pod.has_install() && !mounted && agent.delivery == Delivery::InitContainer {
-            added.push(init::install(agent, decision, &first));
+            added.push(init::install(agent, decision, first));
         }
         for (nth, step) in decision.steps.iter().filter(|step| step.preflight).enumerate() {
             let Some((_, _, container)) = locate(self.pod, &step.container) else { continue };
-            let Some(raw) = patched(&self.writer, &step.container) else { continue };
+            let Some(raw) = patched(&step.container) else { continue };
             if !self.pod.has_preflight(&step.container) {
-                added.push(init::preflight(nth, agent, self.intent, container, &raw, &first));
+                added.push(init::preflight(nth, agent, self.intent, container, raw, first));
             }
         }
         if !added.is_empty() {
             self.ensure("initContainers");
-            let after = (0..self.pod.init_containers().len()).take_while(|n| init::is_ours(self.pod, *n)).count();
+            let after = self.pod.init_containers().iter().take_while(|c| c.is_ours()).count();
             for (n, container) in added.into_iter().enumerate() {
                 self.writer.insert(&["spec", "initContainers"], after + n, container);
             }
@@ -179,15 +179,11 @@ impl Edit<'_, '_> {
     fn grant(&mut self, capability: &str) {
         self.ensure(&["securityContext"], json!({}));
         self.ensure(&["securityContext", "capabilities"], json!({}));
-        self.append_at(&["securityContext", "capabilities", "add"], json!(capability));
+        self.append(&["securityContext", "capabilities", "add"], json!(capability));
         self.done.capabilities.push(capability.to_owned());
     }
 
-    fn append(&mut self, list: &str, value: Value) {
-        self.append_at(&[list], value);
-    }
-
-    fn append_at(&mut self, list: &[&str], value: Value) {
+    fn append(&mut self, list: &[&str], value: Value) {
         self.ensure(list, json!([]));
         self.injection.writer.insert(&below_of(&self.base, list), usize::MAX, value);
     }
@@ -206,10 +202,10 @@ impl Edit<'_, '_> {
             let value = format!("{}:{}", names::PRELOAD_FILE, var.value.as_deref().unwrap_or_default());
             self.injection.writer.put(&below_of(&self.base, &["env", &index, "value"]), json!(value));
         } else {
-            self.append("env", json!({ "name": "LD_PRELOAD", "value": names::PRELOAD_FILE }));
+            self.append(&["env"], json!({ "name": "LD_PRELOAD", "value": names::PRELOAD_FILE }));
         }
         for (name, value) in init::variables(self.injection.intent, step) {
-            self.append("env", json!({ "name": name, "value": value }));
+            self.append(&["env"], json!({ "name": name, "value": value }));
         }
     }
 }

@@ -241,15 +241,19 @@ impl Pod {
 
     /// A name that the agent needs is somebody else's: what it is.
     pub(super) fn foreign_name(&self) -> Option<String> {
-        let ours = |c: &Container| c.runs_agent("install") || c.runs_agent("preflight");
         let named =
             |c: &Container| c.name == names::INSTALL_CONTAINER || c.name.starts_with(names::PREFLIGHT_CONTAINER);
         let mut containers = self.containers().iter().chain(self.init_containers());
-        if let Some(container) = containers.find(|c| named(c) && !ours(c)) {
+        if let Some(container) = containers.find(|c| named(c) && !c.is_ours()) {
             return Some(format!("the container name {}", container.name));
         }
-        let volume = self.volume().filter(|volume| volume.image.is_none() && !self.has_install());
+        let volume = self.volume().filter(|_| !self.has_own_volume());
         volume.map(|volume| format!("the volume name {}", volume.name))
+    }
+
+    /// The volume of our name holds the agent: mounted from its image, or filled by our init container.
+    pub(super) fn has_own_volume(&self) -> bool {
+        self.volume().is_some_and(|volume| volume.image.is_some() || self.has_install())
     }
 
     pub(super) fn has_gate(&self) -> bool {
@@ -281,10 +285,7 @@ impl Container {
     /// Any spelling: CRI-O honours the prefix, and a dropped capability cannot be had back.
     pub(super) fn drops(&self, capability: &str) -> bool {
         let dropped = self.capabilities().and_then(|c| c.drop.as_deref()).unwrap_or_default();
-        dropped.iter().any(|entry| {
-            let upper = entry.to_ascii_uppercase();
-            upper.strip_prefix("CAP_").unwrap_or(&upper) == capability
-        })
+        dropped.iter().any(|entry| names::bare_capability(entry) == capability)
     }
 
     pub(super) fn is_privileged(&self) -> bool {
@@ -348,6 +349,11 @@ impl Container {
     /// An init container of ours: its program is the agent with this verb.
     pub(super) fn runs_agent(&self, verb: &str) -> bool {
         matches!(self.command.as_deref(), Some([file, first, ..]) if file == names::AGENT_FILE && first == verb)
+    }
+
+    /// An init container of ours.
+    pub(super) fn is_ours(&self) -> bool {
+        self.runs_agent("install") || self.runs_agent("preflight")
     }
 
     /// In bytes; an absent request is the limit (`SetDefaults_Pod` of the API server).

@@ -72,14 +72,14 @@ impl Undo<'_> {
         if container.has_launcher() {
             self.writer.put(&[&base[..], &["command"]].concat(), json!(container.own_command()));
         }
-        if container.has_mount() && self.volume_is_ours() {
+        if container.has_mount() && self.pod.has_own_volume() {
             let ours = |mount: &Value| mount["name"] == names::AGENT_VOLUME && mount["mountPath"] == names::AGENT_MOUNT;
             self.remove_last(&[&base[..], &["volumeMounts"]].concat(), ours);
         }
         if container.has_preload() {
             let env = [&base[..], &["env"]].concat();
             self.unload(&env, container);
-            for name in ["MEMLOCK_PROCESS", "MEMLOCK_REQUIRED", "MEMLOCK_FLAGS", "MEMLOCK_CONTAINER"] {
+            for name in init::VARIABLES.into_iter().rev() {
                 self.remove_last(&env, |var| var["name"] == name);
             }
         }
@@ -99,10 +99,10 @@ impl Undo<'_> {
     }
 
     fn pod(&mut self, record: &Record) {
-        for index in (0..self.pod.init_containers().len()).rev().filter(|index| init::is_ours(self.pod, *index)) {
+        for (index, _) in self.pod.init_containers().iter().enumerate().rev().filter(|(_, c)| c.is_ours()) {
             self.writer.remove(&["spec", "initContainers", &index.to_string()]);
         }
-        if self.volume_is_ours() {
+        if self.pod.has_own_volume() {
             self.remove_last(&["spec", "volumes"], |volume| volume["name"] == names::AGENT_VOLUME);
         }
         if record.gate {
@@ -115,10 +115,6 @@ impl Undo<'_> {
         }
         self.unmake(&[], &record.made);
         self.writer.remove(&["metadata", "annotations", names::INJECTED]);
-    }
-
-    fn volume_is_ours(&self) -> bool {
-        self.pod.volume().is_some_and(|volume| volume.image.is_some() || self.pod.has_install())
     }
 
     fn remove_last(&mut self, list: &[&str], ours: impl Fn(&Value) -> bool) {

@@ -99,19 +99,21 @@ pub fn parse(annotations: &Annotations) -> Result<Option<Intent>, IntentError> {
         containers: container_list(annotations)?,
         required: boolean(annotations, names::REQUIRED, true)?,
         verify_only: boolean(annotations, names::VERIFY_ONLY, false)?,
-        lock_by: read(annotations, names::LOCK_BY, "\"daemon\" and \"agent\"", |value| match value {
-            "daemon" => Some(LockBy::Daemon),
-            "agent" => Some(LockBy::Agent),
-            _ => None,
-        })?
+        lock_by: choice(
+            annotations,
+            names::LOCK_BY,
+            "\"daemon\" and \"agent\"",
+            [("daemon", LockBy::Daemon), ("agent", LockBy::Agent)],
+        )?
         .unwrap_or(LockBy::Daemon),
         lock_flags: read(annotations, names::LOCK_FLAGS, "\"current,future,onfault\" and \"current,future\"", flags)?
             .unwrap_or(LockFlags::OnFault),
-        capability: read(annotations, names::CAPABILITY, "\"grant\" and \"image\"", |value| match value {
-            "grant" => Some(CapabilitySource::Grant),
-            "image" => Some(CapabilitySource::Image),
-            _ => None,
-        })?
+        capability: choice(
+            annotations,
+            names::CAPABILITY,
+            "\"grant\" and \"image\"",
+            [("grant", CapabilitySource::Grant), ("image", CapabilitySource::Image)],
+        )?
         .unwrap_or(CapabilitySource::Grant),
         agent: boolean(annotations, names::AGENT, true)?,
         device: read(annotations, names::DEVICE, "paths below /dev/, such as \"/dev/ublkb0\"", device)?,
@@ -162,13 +164,20 @@ fn read<T>(
     }
 }
 
+/// One of two words.
+fn choice<T>(
+    annotations: &Annotations,
+    key: &'static str,
+    allowed: &'static str,
+    words: [(&str, T); 2],
+) -> Result<Option<T>, IntentError> {
+    read(annotations, key, allowed, |value| {
+        words.into_iter().find(|(word, _)| *word == value).map(|(_, meaning)| meaning)
+    })
+}
+
 fn boolean(annotations: &Annotations, key: &'static str, default: bool) -> Result<bool, IntentError> {
-    let parsed = read(annotations, key, BOOLEANS, |value| match value {
-        "true" => Some(true),
-        "false" => Some(false),
-        _ => None,
-    })?;
-    Ok(parsed.unwrap_or(default))
+    Ok(choice(annotations, key, BOOLEANS, [("true", true), ("false", false)])?.unwrap_or(default))
 }
 
 /// In any order, as sets are written.
