@@ -6,8 +6,9 @@
 //! * admission: bytes → [`webhook`] → `domain::intent` → `domain::inject` → JSON patch
 //! * verification: watch → [`controller`] → exec → `domain::probe` → `domain::verdict` → pod status
 //!
-//! [`platform`] holds what any operator needs, [`cli`] the commands.
+//! [`api`] is what both tell Kubernetes of, [`platform`] holds what any operator needs, [`cli`] the commands.
 
+pub mod api;
 pub mod cli;
 pub mod controller;
 pub mod domain;

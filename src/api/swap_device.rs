@@ -1,0 +1,111 @@
+//! `SwapDevice`: what is said of one container that serves a swap device, for `kubectl get swapdevices`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::verdict::State;
+
+/// Most bytes of the condition's message, so that a whole object stays below 1 kB without its metadata.
+pub const MAX_MESSAGE: usize = 400;
+
+/// Which container it speaks of. Written once; the pod of the owner reference is the one that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[kube(
+    group = "memlock.dev",
+    version = "v1alpha1",
+    kind = "SwapDevice",
+    plural = "swapdevices",
+    singular = "swapdevice",
+    shortname = "swapdev",
+    namespaced,
+    status = "SwapDeviceStatus",
+    doc = "A container that serves a swap device, and whether its memory is locked. Written by memlock-operator; it goes with its pod.",
+    printcolumn = r#"{"name":"Pod","type":"string","jsonPath":".spec.pod"}"#,
+    printcolumn = r#"{"name":"Container","type":"string","jsonPath":".spec.container"}"#,
+    printcolumn = r#"{"name":"State","type":"string","jsonPath":".status.state"}"#,
+    printcolumn = r#"{"name":"Locked","type":"string","jsonPath":".status.locked"}"#,
+    printcolumn = r#"{"name":"Unlocked","type":"string","jsonPath":".status.unlocked"}"#,
+    printcolumn = r#"{"name":"Swapped","type":"string","jsonPath":".status.swapped"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Locked\")].reason"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Node","type":"string","priority":1,"jsonPath":".spec.node"}"#,
+    printcolumn = r#"{"name":"Device","type":"string","priority":1,"jsonPath":".spec.device"}"#,
+    printcolumn = r#"{"name":"Device-Use","type":"string","priority":1,"jsonPath":".status.deviceUse"}"#,
+    printcolumn = r#"{"name":"Node-Swap","type":"string","priority":1,"jsonPath":".status.nodeSwap"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Locked\")].message"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SwapDeviceSpec {
+    /// Name of the pod.
+    pub pod: String,
+    /// Name of the container.
+    pub container: String,
+    /// The node that swaps to the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The device, as the pod's annotation memlock.dev/device names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+/// What the last check showed. Figures are quantities in steps of a tenth, and written only when one changes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SwapDeviceStatus {
+    /// What is known of the container's memory.
+    pub state: SwapDeviceState,
+    /// The container it was said of: a restarted one has another id.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "containerID")]
+    pub container_id: Option<String>,
+    /// Locked memory of its processes, such as 202Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked: Option<String>,
+    /// Lockable memory that is not locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlocked: Option<String>,
+    /// Memory that is in swap now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped: Option<String>,
+    /// How much of the device is in use as swap, such as 40%; none where the node does not swap to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_use: Option<String>,
+    /// Swap of the whole node, in use and in all, such as 1Gi/8Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_swap: Option<String>,
+    /// One of type Locked: True, False or Unknown, with the reason and one sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The words of the column State.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SwapDeviceState {
+    /// Pages are in swap now.
+    Swapped,
+    /// Nothing is locked.
+    Unlocked,
+    /// Something is locked, not all.
+    Partial,
+    /// It could not be checked.
+    #[default]
+    Unknown,
+    /// Not running, or not checked since it started.
+    Pending,
+    /// Everything that can be locked is, and none of it is in swap.
+    Locked,
+}
+
+impl From<State> for SwapDeviceState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Swapped => Self::Swapped,
+            State::Unlocked => Self::Unlocked,
+            State::Partial => Self::Partial,
+            State::Unknown => Self::Unknown,
+            State::Pending => Self::Pending,
+            State::Locked => Self::Locked,
+        }
+    }
+}
