@@ -91,7 +91,8 @@ pub(super) fn uninject(args: &UninjectArgs) -> ExitCode {
 pub fn rewrite(text: &str, settings: &Settings) -> Option<String> {
     let shape = Shape { output: None, diff: false };
     let objects = offline::objects(text).ok()?;
-    Some(objects.iter().map(|object| written(object, &injected("", object, settings).value, &shape).0).collect())
+    let text = |object: &Object| Some(written(object, &injected("", object, settings).value, &shape)?.text);
+    objects.iter().map(text).collect()
 }
 
 fn run(files: &Files, shape: &Shape, act: &dyn Fn(&str, &Object) -> Outcome) -> ExitCode {
@@ -107,12 +108,17 @@ fn run(files: &Files, shape: &Shape, act: &dyn Fn(&str, &Object) -> Outcome) -> 
             let mut outcome = act(&input.source.name, object);
             outcome.notes.sort_by_key(|note| note.place);
             notes.extend(outcome.notes);
-            let (text, lost) = written(object, &outcome.value, shape);
-            if lost {
-                let sentence = "the changes touch anchors or a layout that cannot be edited in place, so that these parts were written anew: their comments are lost";
-                notes.push(object.note(&input.source.name, Severity::Warning, "", None, sentence));
+            let mut say =
+                |severity, sentence| notes.push(object.note(&input.source.name, severity, "", None, sentence));
+            match written(object, &outcome.value, shape) {
+                Some(written) => {
+                    if written.lost {
+                        say(Severity::Warning, COMMENTS_LOST);
+                    }
+                    chunks.push(written.text);
+                }
+                None => say(Severity::Unreadable, UNWRITABLE),
             }
-            chunks.push(text);
         }
         if shape.diff {
             let name = &input.source.name;
@@ -124,18 +130,22 @@ fn run(files: &Files, shape: &Shape, act: &dyn Fn(&str, &Object) -> Outcome) -> 
     offline::finish(&notes, &output, false)
 }
 
-fn written(object: &Object, value: &Value, shape: &Shape) -> (String, bool) {
+const COMMENTS_LOST: &str = "the changes touch anchors or a layout that cannot be edited in place, so that these parts were written anew: their comments are lost";
+const UNWRITABLE: &str = "the changes cannot be written into this layout so that they read back alike; convert the manifest first, for example with kubectl create --dry-run=client -o yaml";
+
+/// The document with the value in it; `None`: it cannot be written there.
+fn written(object: &Object, value: &Value, shape: &Shape) -> Option<Written> {
     let document = &object.document;
-    let Some(node) = &document.node else { return (document.text.clone(), false) };
+    let whole = |text| Some(Written { text, lost: false });
+    let Some(node) = &document.node else { return whole(document.text.clone()) };
     let form = form(shape).unwrap_or(document.form);
     if form != document.form {
-        return (write::converted(document, value, form), false);
+        return whole(write::converted(document, value, form));
     }
     if *value == object.value {
-        return (document.text.clone(), false);
+        return whole(document.text.clone());
     }
-    let Written { text, lost } = write::changed(document, node, value, object.schema());
-    (text, lost)
+    write::changed(document, node, value, object.schema())
 }
 
 fn form(shape: &Shape) -> Option<Form> {

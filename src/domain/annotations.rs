@@ -75,19 +75,30 @@ pub const ANNOTATIONS: [Annotation; 14] = [
     word(names::INJECTED, "JSON, written by the webhook", "what was changed; a value of the author's does not count"),
 ];
 
-/// Keys with our prefix that nobody reads, one sentence each, with the nearest known one.
+/// Most unknown keys that are named one by one: the API server cuts warnings at 4 kB in all
+/// (`staging/src/k8s.io/apiserver/pkg/endpoints/filters/warning.go`), and a pod may have thousands of keys.
+const MOST_NAMED: usize = 8;
+
+/// Keys with our prefix that nobody reads, one sentence each, with the nearest known one; beyond some only their number.
 #[must_use]
 pub fn unknown(keys: &super::intent::Annotations) -> Vec<String> {
     let known = |key: &str| key == names::STATUS || ANNOTATIONS.iter().any(|word| word.key == key);
-    let strange = keys.keys().filter(|key| key.starts_with(names::PREFIX) && !known(key));
-    strange
-        .map(|key| {
-            format!(
-                "annotation {key} is not known and has no effect: did you mean {}? Correct it and apply again",
-                nearest(key)
-            )
-        })
-        .collect()
+    let mut strange = keys.keys().filter(|key| key.starts_with(names::PREFIX) && !known(key));
+    let named = strange.by_ref().take(MOST_NAMED).map(|key| {
+        format!(
+            "annotation {key} is not known and has no effect: did you mean {}? Correct it and apply again",
+            nearest(key)
+        )
+    });
+    let mut sentences: Vec<String> = named.collect();
+    let more = strange.count();
+    if more > 0 {
+        sentences.push(format!(
+            "{more} more annotations that begin with {} are not known and have no effect; correct or remove them",
+            names::PREFIX
+        ));
+    }
+    sentences
 }
 
 /// The known key with the fewest edits between.
@@ -119,6 +130,14 @@ mod tests {
         let said = unknown(&keys(&[key]));
         assert_eq!(said.len(), 1);
         assert!(said[0].contains(key) && said[0].contains(&format!("mean {expected}?")), "{said:?}");
+    }
+
+    #[test]
+    fn of_very_many_only_some_are_named() {
+        let many: Vec<String> = (0..5_000).map(|n| format!("memlock.dev/x{n}")).collect();
+        let said = unknown(&keys(&many.iter().map(String::as_str).collect::<Vec<_>>()));
+        assert_eq!(said.len(), MOST_NAMED + 1);
+        assert!(said[MOST_NAMED].starts_with("4992 more annotations"), "{said:?}");
     }
 
     #[test]

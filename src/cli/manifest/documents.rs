@@ -107,7 +107,7 @@ fn split(text: &str) -> Vec<&str> {
     // Whether anything but directives, comments and blank lines stands between `begin` and here.
     let mut holds_something = false;
     let mut directives = false;
-    for line in text.split_inclusive('\n') {
+    for line in lines(text) {
         if is_marker(line, "---") {
             if holds_something || !directives && at > begin {
                 parts.push(text.get(begin..at).unwrap_or_default());
@@ -133,6 +133,27 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
+/// The lines with their breaks: LF, CR LF, or CR alone (YAML 1.2.2, 5.4).
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = match rest.find(['\n', '\r']) {
+            _ if rest.is_empty() => return None,
+            None => rest.len(),
+            Some(at) if rest.get(at..)?.starts_with("\r\n") => at + 2,
+            Some(at) => at + 1,
+        };
+        let (line, after) = rest.split_at_checked(end)?;
+        rest = after;
+        Some(line)
+    })
+}
+
+/// Whether it ends with a line `...`, without which what follows would belong to it.
+pub(super) fn is_ended(text: &str) -> bool {
+    lines(text).last().is_some_and(|line| is_marker(line, "..."))
+}
+
 fn is_marker(line: &str, marker: &str) -> bool {
     line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
@@ -151,6 +172,7 @@ mod tests {
     #[case::ended("a: 1\n...\n# c\n---\nb: 2\n", &["a: 1\n...\n", "# c\n", "---\nb: 2\n"])]
     #[case::directive("%YAML 1.1\n---\na: 1\n", &["%YAML 1.1\n---\na: 1\n"])]
     #[case::crlf("a: 1\r\n---\r\nb: 2", &["a: 1\r\n", "---\r\nb: 2"])]
+    #[case::cr("a: 1\r...\rb: 2\r---\rc: 3", &["a: 1\r...\r", "b: 2\r", "---\rc: 3"])]
     #[case::no_marker("a: |\n  ---\n  b\n----: c\n", &["a: |\n  ---\n  b\n----: c\n"])]
     fn parts_are_cut_at_markers(#[case] text: &str, #[case] expected: &[&str]) {
         assert_eq!(split(text), expected);

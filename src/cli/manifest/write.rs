@@ -18,19 +18,19 @@ pub(crate) struct Written {
     pub(crate) lost: bool,
 }
 
-/// Writes `new` into the document, by edits where they read back as `new`, else anew.
-pub(crate) fn changed(document: &Document, node: &Node, new: &Value, schema: Schema) -> Written {
+/// Writes `new` into the document, by edits where they read back as `new`, else anew. `None`: neither reads back.
+pub(crate) fn changed(document: &Document, node: &Node, new: &Value, schema: Schema) -> Option<Written> {
+    let ends_alike = |text: &str| documents::is_ended(text) == documents::is_ended(&document.text);
+    let good = |written: &Written| reads_back(&written.text, new, schema) && ends_alike(&written.text);
     if document.form == Form::Json {
-        return Written { text: json_again(document, node, new), lost: false };
+        return Some(Written { text: json_again(document, node, new), lost: false }).filter(good);
     }
-    if let Some((text, lost)) = edit::edited(&document.text, node, new, schema) {
-        let text = with_line_breaks_of(&document.text, &text);
-        if reads_back(&text, new, schema) {
-            return Written { text, lost };
-        }
-    }
-    let lost = document.text.get(node.start..node.end).is_some_and(edit::may_hold_comment);
-    Written { text: again(document, node, new), lost }
+    let edited = edit::edited(&document.text, node, new, schema)
+        .map(|(text, lost)| Written { text: with_line_breaks_of(&document.text, &text), lost });
+    edited.filter(good).or_else(|| {
+        let lost = document.text.get(node.start..node.end).is_some_and(edit::may_hold_comment);
+        Some(Written { text: again(document, node, new), lost }).filter(good)
+    })
 }
 
 /// The whole document in another form.
@@ -64,11 +64,11 @@ fn again(document: &Document, node: &Node, new: &Value) -> String {
     let before = text.get(..node.start).unwrap_or_default();
     let after = text.get(node.end..).unwrap_or_default();
     // An anchor, a tag or an indentation may stand before the node on its line: that line goes with it.
-    let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.rfind(['\n', '\r']).map_or(0, |newline| newline + 1);
     let collection = matches!(node.kind, Kind::Mapping { .. } | Kind::Sequence { .. });
     let head = before.get(..line).filter(|_| collection).unwrap_or_default();
     let marker = before.get(line..).filter(|own| own.starts_with("---")).map_or("", |_| "---\n");
-    let tail = after.find('\n').and_then(|newline| after.get(newline + 1..)).unwrap_or_default();
+    let tail = documents::lines(after).next().and_then(|rest| after.get(rest.len()..)).unwrap_or_default();
     let tail = if collection { tail } else { "" };
     let style = Style::of(node, text);
     let written = format!("{head}{marker}{}{tail}", render::document(new, Some(node), style));

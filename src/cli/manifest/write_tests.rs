@@ -15,7 +15,7 @@ fn change(text: &str, edit: impl Fn(&mut Value)) -> Written {
     let node = document.node.as_ref().unwrap();
     let mut new = node.value(Schema::Kubernetes).unwrap();
     edit(&mut new);
-    let written = changed(&document, node, &new, Schema::Kubernetes);
+    let written = changed(&document, node, &new, Schema::Kubernetes).unwrap();
     assert_eq!(value(&written.text), new, "{}", written.text);
     written
 }
@@ -51,6 +51,12 @@ fn an_edit_keeps_comments_order_and_layout() {
     });
     assert!(!written.lost);
     insta::assert_snapshot!(written.text);
+}
+
+#[test]
+fn a_marker_behind_a_carriage_return_alone_stays() {
+    let written = change("metadata: &m\n  name: a\nspec: Pod\r...\n", |pod| pod["metadata"]["name"] = json!("b"));
+    assert!(written.text.ends_with("spec: Pod\r...\n") || written.text.ends_with("spec: Pod\n...\n"), "{written:?}");
 }
 
 #[rstest]

@@ -61,9 +61,14 @@ impl<'t> Builder<'t> {
         })
     }
 
-    /// What follows the node is read to its end, so that an error there is not overlooked.
+    /// What follows the node is read to its end, so that neither an error there nor another document is overlooked.
     fn finish(&mut self) -> Step<()> {
-        while self.next()?.is_some() {}
+        while let Some((event, span)) = self.next()? {
+            if matches!(event, Event::DocumentStart(..)) {
+                let line = self.first_line + span.start.line().saturating_sub(1);
+                return Err((line, Error::Syntax("a second document begins without a line --- before it".to_owned())));
+            }
+        }
         Ok(())
     }
 
