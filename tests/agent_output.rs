@@ -16,7 +16,7 @@ use std::{
 
 use memlock_operator::domain::{
     probe::{Facts, parse},
-    verdict::{State, judge},
+    verdict::{State, Wanted, judge},
 };
 use rstest::rstest;
 
@@ -125,7 +125,7 @@ impl Drop for Container {
 fn a_real_process_is_judged(#[case] what: &str, #[case] state: State) {
     let container = Container::start("daemon", &[what]);
     let facts = container.facts();
-    let verdict = judge(&facts, None);
+    let verdict = judge(&facts, &Wanted::default());
     assert_eq!(verdict.state, state, "{}: {facts:?}", verdict.message);
     assert_eq!(facts.unread_processes, 0);
     assert_eq!(facts.processes.len(), if what == "fork" { 2 } else { 1 });
@@ -158,7 +158,7 @@ fn the_mappings_of_a_capable_user_need_the_capable_probe() {
         let output = container.probe("container", &[&user[..], &[probe.to_str().unwrap(), "probe"]].concat());
         assert!(output.status.success(), "{output:?}");
         let facts = parse(&output.stdout).unwrap();
-        assert_eq!(judge(&facts, None).state, state, "{probe:?}: {facts:?}");
+        assert_eq!(judge(&facts, &Wanted::default()).state, state, "{probe:?}: {facts:?}");
         assert_eq!(facts.processes[0].effective_capabilities, 1 << 14);
     }
 }
@@ -177,5 +177,9 @@ fn beside_an_older_probe_nothing_is_shown() {
     assert!(parse(&output.stdout).is_err());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains(&format!("an older probe, process {},", older.id())), "{said}");
-    assert_eq!(judge(&container.facts(), None).state, State::Locked, "and when it is gone, it works again");
+    assert_eq!(
+        judge(&container.facts(), &Wanted::default()).state,
+        State::Locked,
+        "and when it is gone, it works again"
+    );
 }

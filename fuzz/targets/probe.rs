@@ -4,12 +4,12 @@
 use libfuzzer_sys::fuzz_target;
 use memlock_operator::domain::{
     probe::parse,
-    verdict::{State, judge},
+    verdict::{State, Wanted, judge},
 };
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(facts) = parse(data) {
-        let verdict = judge(&facts, None);
+        let verdict = judge(&facts, &Wanted::default());
         assert!(!verdict.message.is_empty());
         if verdict.state == State::Locked {
             assert!(!facts.processes.is_empty() && facts.unread_processes == 0);

@@ -8,7 +8,7 @@ use crate::domain::{
     names,
     probe::AGENT_WITH_CAPABILITY,
     quantity,
-    verdict::Verdict,
+    verdict::{Verdict, Wanted},
 };
 
 /// Runtimes that put a kernel of their own between daemon and node: what `/proc` says in
@@ -23,8 +23,8 @@ pub(super) struct Target {
     pub(super) id: String,
     /// In bytes; `None`: no limit.
     pub(super) memory_limit: Option<u64>,
-    /// The process that counts; `None`: every one.
-    pub(super) process: Option<String>,
+    /// What else the author asked for.
+    pub(super) wanted: Wanted,
     /// What of the agent is in there.
     pub(super) agent: Agent,
 }
@@ -65,13 +65,13 @@ pub(super) fn assess(pod: &PodView) -> Assessment {
     let known: Vec<&str> = pod.spec.containers.iter().chain(sidecars).map(|c| c.name.as_str()).collect();
     let chosen = match intent::parse(annotations) {
         Ok(None) => return Assessment::Clean,
-        Ok(Some(intent)) => intent.targets(annotations, &known).map(|targets| (targets, intent.process)),
+        Ok(Some(intent)) => intent.targets(annotations, &known).map(|targets| (targets, Wanted::from(intent))),
         Err(error) => Err(error),
     };
     if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return Assessment::Settled(Verdict::terminated());
     }
-    let (chosen, process) = match chosen {
+    let (chosen, wanted) = match chosen {
         Ok(chosen) => chosen,
         Err(error) => return Assessment::Settled(Verdict::unknown(error.to_string())),
     };
@@ -88,7 +88,7 @@ pub(super) fn assess(pod: &PodView) -> Assessment {
             return Assessment::Settled(Verdict::pending(message));
         };
         let (memory_limit, agent) = (memory_limit(pod, name), agent(pod, name));
-        targets.push(Target { container: name.to_owned(), id, memory_limit, process: process.clone(), agent });
+        targets.push(Target { container: name.to_owned(), id, memory_limit, wanted: wanted.clone(), agent });
     }
     Assessment::Check(targets)
 }
@@ -147,7 +147,7 @@ pub(super) mod tests {
             container: "c".into(),
             id: format!("containerd://{id}"),
             memory_limit: None,
-            process: None,
+            wanted: Wanted::default(),
             agent: Agent::Absent,
         }
     }
@@ -160,10 +160,13 @@ pub(super) mod tests {
     fn the_chosen_containers_are_checked() {
         assert_eq!(assess(&pod(&json!({}))), Assessment::Check(vec![target("c1")]));
         let limited = json!({
-            "metadata": { "annotations": { "memlock.dev/process": "ublk" } },
+            "metadata": { "annotations": {
+                "memlock.dev/process": "ublk", "memlock.dev/device": "/dev/ublkb0", "memlock.dev/io-flusher": "true",
+            } },
             "spec": { "containers": [{ "name": "c", "resources": { "limits": { "memory": "1Gi" } } }] },
         });
-        let expected = Target { memory_limit: Some(1 << 30), process: Some("ublk".into()), ..target("c1") };
+        let wanted = Wanted { process: Some("ublk".into()), device: Some("/dev/ublkb0".into()), io_flusher: true };
+        let expected = Target { memory_limit: Some(1 << 30), wanted, ..target("c1") };
         assert_eq!(assess(&pod(&limited)), Assessment::Check(vec![expected]));
     }
 

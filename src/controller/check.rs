@@ -62,7 +62,7 @@ impl Checker {
                 None => match self.look(key, target).await {
                     Ok(Ok(facts)) => {
                         headroom.extend(facts.memory.and_then(|m| m.headroom()).map(|left| (name.clone(), left)));
-                        judge(&facts, target.process.as_deref())
+                        judge(&facts, &target.wanted)
                     }
                     Ok(Err(unreadable)) => Verdict::unknown(unreadable),
                     Err(error) => {

@@ -9,4 +9,5 @@ pub mod intent;
 pub mod names;
 pub mod probe;
 pub mod quantity;
+pub mod surroundings;
 pub mod verdict;

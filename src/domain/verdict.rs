@@ -3,8 +3,10 @@
 //! "Locked" needs every proof; whatever could not be read is "unknown", never "locked".
 
 use crate::domain::{
+    intent::Intent,
     names,
     probe::{Facts, LockedLimit, Process},
+    surroundings::{self, SwapUse},
 };
 
 /// What is known of one container's memory, or of a pod's: the worst of its containers.
@@ -90,7 +92,7 @@ impl Reason {
     }
 }
 
-/// In kB of 1,024 bytes.
+/// What the last look showed, in kB of 1,024 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
     /// `VmLck`.
@@ -99,6 +101,27 @@ pub struct Figures {
     pub unlocked_kb: u64,
     /// `VmSwap`.
     pub swapped_kb: u64,
+    /// The swap area on the device that the pod names; `None`: not swapped to, not named, or only the agent could tell.
+    pub device: Option<SwapUse>,
+    /// All swap of the node; `None`: only the agent could tell.
+    pub node_swap: Option<SwapUse>,
+}
+
+/// What the pod's author asked for, as far as a verdict depends on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The process that counts, by its name (`comm`); `None`: every one.
+    pub process: Option<String>,
+    /// The swap device that is served, such as `/dev/ublkb0`.
+    pub device: Option<String>,
+    /// Its threads are to be marked by `PR_SET_IO_FLUSHER`.
+    pub io_flusher: bool,
+}
+
+impl From<Intent> for Wanted {
+    fn from(intent: Intent) -> Self {
+        Self { process: intent.process, device: intent.device, io_flusher: intent.io_flusher }
+    }
 }
 
 /// What is said of one container.
@@ -136,10 +159,9 @@ impl Verdict {
 }
 
 /// Judges one container by what a look into it showed: as bad as its worst process.
-///
-/// With `only`, processes of another name (`comm`) do not count.
 #[must_use]
-pub fn judge(facts: &Facts, only: Option<&str>) -> Verdict {
+pub fn judge(facts: &Facts, wanted: &Wanted) -> Verdict {
+    let only = wanted.process.as_deref();
     let counted: Vec<&Process> = facts.processes.iter().filter(|p| only.is_none_or(|name| p.name == name)).collect();
     let judged: Vec<Verdict> = counted.iter().map(|process| judge_process(process, facts.unlockable_kb)).collect();
     let Some(worst) = judged.iter().min_by_key(|verdict| verdict.state) else {
@@ -151,11 +173,15 @@ pub fn judge(facts: &Facts, only: Option<&str>) -> Verdict {
             names::PROCESS
         ));
     };
-    let total = |pick: fn(&Figures) -> u64| judged.iter().filter_map(|v| v.figures.as_ref()).map(pick).sum();
+    let total = |pick: fn(&Figures) -> u64| {
+        judged.iter().filter_map(|v| v.figures.as_ref()).map(pick).fold(0, u64::saturating_add)
+    };
     let figures = Figures {
         locked_kb: total(|f| f.locked_kb),
         unlocked_kb: total(|f| f.unlocked_kb),
         swapped_kb: total(|f| f.swapped_kb),
+        device: wanted.device.as_deref().and_then(|device| surroundings::device_use(facts, device)),
+        node_swap: surroundings::node_swap(facts),
     };
     let alike = judged.iter().filter(|verdict| verdict.state == worst.state).count();
     let mut verdict = Verdict { figures: Some(figures), ..worst.clone() };
@@ -170,6 +196,10 @@ pub fn judge(facts: &Facts, only: Option<&str>) -> Verdict {
             verdict.message, facts.unread_processes
         );
     }
+    for note in surroundings::notes(facts, &counted, wanted, verdict.state) {
+        verdict.message.push_str(". ");
+        verdict.message.push_str(&note);
+    }
     verdict
 }
 
@@ -181,9 +211,10 @@ fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
         unlocked_kb: by_mappings(process).unwrap_or(by_counters).min(by_counters),
         // Shared memory in swap is in no counter of a process.
         swapped_kb: process.swapped_kb.max(process.mappings.map_or(0, |mappings| mappings.swapped_kb)),
+        ..Figures::default()
     };
     let who = format!("process {} ({})", process.pid, process.name);
-    let Figures { locked_kb, unlocked_kb, swapped_kb } = figures;
+    let Figures { locked_kb, unlocked_kb, swapped_kb, .. } = figures;
     let (state, reason, message) = if swapped_kb > 0 {
         let cure = if locked_kb == 0 { remedy(process) } else { LOCK_EARLY.to_owned() };
         let message = format!("{who} has {swapped_kb} kB in swap now and {locked_kb} kB locked: {cure}");
@@ -261,4 +292,4 @@ pub fn worst(containers: &[(String, Verdict)]) -> Verdict {
 
 #[cfg(test)]
 #[path = "verdict_tests.rs"]
-mod tests;
+pub(super) mod tests;

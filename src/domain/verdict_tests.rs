@@ -7,7 +7,7 @@ use crate::domain::probe::{Mappings, Process};
 const IPC_LOCK: u64 = 1 << names::IPC_LOCK_BIT;
 
 /// A fully locked daemon; each case spoils one thing.
-fn daemon() -> Process {
+pub(in crate::domain) fn daemon() -> Process {
     Process {
         pid: 1,
         name: "nbdkit".into(),
@@ -24,8 +24,12 @@ fn daemon() -> Process {
     }
 }
 
-fn facts(processes: Vec<Process>) -> Facts {
-    Facts { processes, unread_processes: 0, unlockable_kb: 32, memory: None, swaps: Vec::new() }
+pub(in crate::domain) fn facts(processes: Vec<Process>) -> Facts {
+    Facts { processes, unread_processes: 0, unlockable_kb: 32, memory: None, swaps: None }
+}
+
+fn of_name(process: &str) -> Wanted {
+    Wanted { process: Some(process.to_owned()), ..Wanted::default() }
 }
 
 /// Not locked by the counters: 404 kB more than what no process can lock, as with rings of 4096 entries.
@@ -54,7 +58,7 @@ fn with_mappings(process: &mut Process, explained_kb: u64, unexplained_kb: u64, 
 fn judging_one_process(#[case] spoil: fn(&mut Process), #[case] state: State, #[case] says: &str) {
     let mut process = daemon();
     spoil(&mut process);
-    let verdict = judge(&facts(vec![process]), None);
+    let verdict = judge(&facts(vec![process]), &Wanted::default());
     assert_eq!(verdict.state, state, "{}", verdict.message);
     assert!(verdict.message.contains(says), "{}", verdict.message);
 }
@@ -63,12 +67,12 @@ fn judging_one_process(#[case] spoil: fn(&mut Process), #[case] state: State, #[
 fn a_container_is_as_bad_as_its_worst_process() {
     let child = Process { pid: 9, name: "worker".into(), locked_kb: 0, ..daemon() };
     let both = facts(vec![daemon(), child]);
-    let verdict = judge(&both, None);
+    let verdict = judge(&both, &Wanted::default());
     assert_eq!(verdict.state, State::Unlocked);
     assert!(verdict.message.starts_with("1 of 2 processes unlocked: process 9 (worker)"), "{}", verdict.message);
     assert_eq!(verdict.figures.unwrap().locked_kb, 207_508);
-    assert_eq!(judge(&both, Some("nbdkit")).state, State::Locked, "only the named process counts");
-    let none = judge(&both, Some("ublk"));
+    assert_eq!(judge(&both, &of_name("nbdkit")).state, State::Locked, "only the named process counts");
+    let none = judge(&both, &of_name("ublk"));
     assert_eq!(none.state, State::Unknown);
     assert!(none.message.contains("the container has nbdkit, worker"), "{}", none.message);
 }
@@ -76,11 +80,11 @@ fn a_container_is_as_bad_as_its_worst_process() {
 #[test]
 fn an_unread_process_makes_locked_unknown_and_hides_nothing_bad() {
     let crowded = |process| Facts { unread_processes: 1, ..facts(vec![process]) };
-    let verdict = judge(&crowded(daemon()), None);
+    let verdict = judge(&crowded(daemon()), &Wanted::default());
     assert_eq!(verdict.state, State::Unknown);
     assert!(verdict.message.contains("1 more process"), "{}", verdict.message);
-    assert_eq!(judge(&crowded(daemon()), Some("nbdkit")).state, State::Unknown, "it may have the same name");
-    assert_eq!(judge(&crowded(Process { locked_kb: 4, ..daemon() }), None).state, State::Partial);
+    assert_eq!(judge(&crowded(daemon()), &of_name("nbdkit")).state, State::Unknown, "it may have the same name");
+    assert_eq!(judge(&crowded(Process { locked_kb: 4, ..daemon() }), &Wanted::default()).state, State::Partial);
 }
 
 #[test]
@@ -120,6 +124,6 @@ proptest! {
         let by_mappings = read && unexplained == 0 && gap == i128::from(explained);
         let in_swap = swapped > 0 || read && swapped_by_mappings > 0;
         let proven = locked > 0 && !in_swap && unread == 0 && (by_counters || by_mappings);
-        prop_assert_eq!(judge(&facts, None).state == State::Locked, proven);
+        prop_assert_eq!(judge(&facts, &Wanted::default()).state == State::Locked, proven);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use memlock_operator::domain::{
     probe::{ALLOWED, parse},
-    verdict::{State, judge},
+    verdict::{State, Wanted, judge},
 };
 use serde_json::{Value, json};
 
@@ -183,7 +183,8 @@ fn no_state_is_called_locked_that_is_not() {
                 .iter()
                 .map(|argv| {
                     let arguments = [&["-n", namespace.0.as_str(), "exec", name, "--"], *argv].concat();
-                    parse(&run("kubectl", &arguments).stdout).map_or(State::Unknown, |facts| judge(&facts, None).state)
+                    parse(&run("kubectl", &arguments).stdout)
+                        .map_or(State::Unknown, |facts| judge(&facts, &Wanted::default()).state)
                 })
                 .collect();
             let labels: String = judged.iter().fold(String::new(), |row, said| format!("{row}{:10} ", said.label()));

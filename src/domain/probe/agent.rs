@@ -62,7 +62,7 @@ pub(super) fn parse(text: &str) -> Result<Facts, ParseError> {
         return Err(ParseError::NoStatus);
     }
     let unread_processes = usize::try_from(unread).unwrap_or(usize::MAX);
-    Ok(Facts { processes, unread_processes, unlockable_kb, memory, swaps })
+    Ok(Facts { processes, unread_processes, unlockable_kb, memory, swaps: Some(swaps) })
 }
 
 fn is(line: &str, name: &str) -> bool {

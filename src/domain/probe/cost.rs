@@ -7,7 +7,7 @@
 const SMALLEST_LIMIT: u64 = 64 << 20;
 /// Room that a look must leave, by what the last one showed, in bytes. The runtime's own part
 /// of an exec takes 2 to 4 MiB for a moment, other versions of it more.
-const SMALLEST_HEADROOM: u64 = 16 << 20;
+pub const SMALLEST_HEADROOM: u64 = 16 << 20;
 
 /// Why it is not looked into, as a sentence; `None`: it can afford it.
 ///

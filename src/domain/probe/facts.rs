@@ -12,8 +12,8 @@ pub struct Facts {
     pub unlockable_kb: u64,
     /// The container's memory control group, where it could be read.
     pub memory: Option<Memory>,
-    /// Where the node swaps to, as the container sees it; empty where only the agent could tell.
-    pub swaps: Vec<SwapArea>,
+    /// Where the node swaps to, as the container sees it; `None` where only the agent could tell.
+    pub swaps: Option<Vec<SwapArea>>,
 }
 
 /// One process, from `/proc/PID/{status,limits,uid_map}`. Sizes in kB of 1,024 bytes, as the

@@ -100,7 +100,7 @@ pub fn parse(output: &[u8]) -> Result<Facts, ParseError> {
         unread_processes: unread.saturating_add(usize::try_from(sections.descendants).unwrap_or(usize::MAX)),
         unlockable_kb: sections.unlockable_bytes / 1024,
         memory: sections.memory(),
-        swaps: Vec::new(),
+        swaps: None,
     })
 }
 
