@@ -7,13 +7,11 @@ use std::collections::BTreeSet;
 
 use super::{
     facts::{Facts, LockedLimit, Mappings, Memory, Process, SwapArea, SwapLimit, Threads},
-    parse::ParseError,
+    parse::{MOST_UNLOCKABLE_KB, ParseError},
 };
 
 /// Begins every version of the format.
 const NAME: &str = "memlock-probe ";
-/// More than any kernel's vvar and vdso take, in kB: the reader's own figure is not believed beyond it.
-const MOST_UNLOCKABLE_KB: u64 = 1024;
 
 /// Whether it is the agent that speaks.
 pub(super) fn is_agent(text: &str) -> bool {

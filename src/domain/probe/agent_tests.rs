@@ -4,18 +4,7 @@ use rstest::rstest;
 use super::super::{parse, *};
 
 /// As the agent writes it, with a bit of everything.
-const OUTPUT: &str = "\
-memlock-probe 1
-reader 77 32
-memory 536870912 123456 4096 0
-swap partition 1048572 512 /dev/ublkb0
-swap file 65532 0 /swap\\040file
-process 1 1000 0000000000004000 68020 67988 0 0 8388608 initial 5 5 ublk srv) 1
-process 9 0 00000000a80465fb 2888 2452 0 0 unlimited nested 2 0 worker
-smaps 9 436 0 0
-unread 0
-end
-";
+const OUTPUT: &str = include_str!("testdata/agent.txt");
 
 #[test]
 fn an_output_is_read() {

@@ -13,6 +13,9 @@ use super::{
     sections::{Block, Sections},
 };
 
+/// More than any kernel's vvar and vdso take, in kB: the reader's own figure is not believed beyond it.
+pub(super) const MOST_UNLOCKABLE_KB: u64 = 1024;
+
 /// Why the output says nothing about the container.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ParseError {
@@ -28,7 +31,7 @@ pub enum ParseError {
     /// Neither `cgroup.procs` file was readable, or it is not the container's.
     #[error("the list of the container's processes (cgroup.procs) could not be read")]
     NoProcessList,
-    /// The reader's own mappings, from which the unlockable ones are measured.
+    /// The reader's own mappings, from which the unlockable ones are measured, or they cannot be true.
     #[error("/proc/self/maps could not be read")]
     NoMappings,
     /// The agent in the container speaks another version.
@@ -90,7 +93,8 @@ pub fn parse(output: &[u8]) -> Result<Facts, ParseError> {
     if !listed.contains(&reader_pid) || !processes.iter().any(|process| listed.contains(&process.pid)) {
         return Err(ParseError::NoProcessList);
     }
-    if sections.mappings == 0 {
+    let unlockable_kb = sections.unlockable_bytes / 1024;
+    if sections.mappings == 0 || unlockable_kb > MOST_UNLOCKABLE_KB {
         return Err(ParseError::NoMappings);
     }
     let unread = listed.iter().collect::<BTreeSet<_>>().into_iter().filter(|pid| !read.contains(pid)).count();
@@ -98,7 +102,7 @@ pub fn parse(output: &[u8]) -> Result<Facts, ParseError> {
         processes,
         // Each control group below holds at least one process, or would not be worth making.
         unread_processes: unread.saturating_add(usize::try_from(sections.descendants).unwrap_or(usize::MAX)),
-        unlockable_kb: sections.unlockable_bytes / 1024,
+        unlockable_kb,
         memory: sections.memory(),
         swaps: None,
     })

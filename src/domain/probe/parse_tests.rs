@@ -46,6 +46,7 @@ fn a_real_output_of_the_shell_is_read() {
 #[case::first_process_dead(|s: &str| s.replacen("State:\tS", "State:\tZ", 1), "ForeignProcesses")]
 #[case::no_process_list(|s: &str| s.replace("\n1\n", "\n"), "NoProcessList")]
 #[case::process_list_of_words(|s: &str| s.replace("\n1\n", "\n1\nx\n"), "NoProcessList")]
+#[case::enormous_vdso(|s: &str| s.lines().map(|l| if l.ends_with("[vdso]") { "0-100000000 [vdso]\n".to_owned() } else { format!("{l}\n") }).collect(), "NoMappings")]
 #[case::no_maps(|s: &str| s.split_inclusive('\n').filter(|l| mapping_size(l).is_none()).collect(), "NoProcessList")]
 fn what_is_missing_is_an_error(#[case] change: fn(&str) -> String, #[case] reason: &str) {
     assert_eq!(parse(change(LOCKED).as_bytes()).unwrap_err().reason(), reason);
