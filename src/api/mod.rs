@@ -2,4 +2,4 @@
 
 mod swap_device;
 
-pub use swap_device::{MAX_MESSAGE, SwapDevice, SwapDeviceSpec, SwapDeviceState, SwapDeviceStatus};
+pub use swap_device::{Condition, MAX_BYTES, SwapDevice, SwapDeviceSpec, SwapDeviceState, SwapDeviceStatus};
