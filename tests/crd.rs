@@ -1,6 +1,6 @@
-//! The chart's definition of SwapDevice is what the type says.
+//! The chart's definition of `SwapDevice` is what the type says.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use kube::CustomResourceExt;
 use memlock_operator::api::SwapDevice;
