@@ -51,12 +51,18 @@ fn created(namespace: &str, pod: &Value) -> Result<Value, String> {
     Ok(stored)
 }
 
-/// The API server drops a `null` before a webhook sees it, so that the record of what stood there differs.
+/// The API server drops a `null` before a webhook sees it, so that the record of what stood there differs. That of an
+/// annotation becomes an empty text.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => {
             let kept = members.into_iter().filter(|(_, member)| !member.is_null());
-            kept.map(|(key, member)| (key, without_nulls(member))).collect()
+            let inner = |key: &str, member| if key == "annotations" { member } else { without_nulls(member) };
+            kept.map(|(key, member)| {
+                let member = inner(&key, member);
+                (key, member)
+            })
+            .collect()
         }
         Value::Array(entries) => entries.into_iter().map(without_nulls).collect(),
         other => other,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::row::User;
@@ -33,8 +33,10 @@ pub struct Metadata {
     /// The stem from which the API server makes a name.
     pub generate_name: Option<String>,
     /// Absent and `null` are the same to Kubernetes.
+    #[serde(default, deserialize_with = "texts")]
     pub annotations: Option<Annotations>,
     /// As above.
+    #[serde(default, deserialize_with = "texts")]
     pub labels: Option<BTreeMap<String, String>>,
 }
 
@@ -371,6 +373,12 @@ impl Container {
         let probes = [&self.liveness_probe, &self.readiness_probe, &self.startup_probe];
         probes.into_iter().flatten().any(|probe| probe.exec.is_some())
     }
+}
+
+/// A key without a value (`key:` in YAML) is an empty text, as for Go's decoder, with which the API server reads.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    let texts = Option::<BTreeMap<String, Option<String>>>::deserialize(deserializer)?;
+    Ok(texts.map(|texts| texts.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect()))
 }
 
 fn is_launched(command: &[String]) -> bool {
