@@ -4,7 +4,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 SCRIPTS = $(shell git grep -lE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash')
 
-.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e podman fuzz fuzz-short bench image cluster cluster-down audit
+.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e podman fuzz fuzz-short bench arm64 image cluster cluster-down audit
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -57,6 +57,9 @@ fuzz: ## ten million inputs for each fuzz target; needs a nightly compiler, and 
 bench: ## what it costs
 	cargo bench --locked --bench inject
 	benches/agent
+
+arm64: ## the agent on an emulated arm64 machine; fetches a kernel
+	agent/tests/aarch64/run
 
 image: ## target/images/memlock-operator.tar
 	images/operator

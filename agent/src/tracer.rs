@@ -1,7 +1,7 @@
 //! Locks another program from the outside, at the moment when it has just been loaded.
 //!
 //! A helper traces this process over its exec and makes the new program call `mlockall` before its first instruction.
-//! No byte of the program is written: the call is made with the `syscall` instruction in the kernel's own pages, the
+//! No byte of the program is written: the call is made with an instruction in the kernel's own pages, the
 //! vDSO, which are the same in every process. The last call that is put in is `waitid` for the helper, which by then has
 //! ended: PID 1 stays the daemon and has no child that it does not know.
 
@@ -23,7 +23,8 @@ const READY: u8 = 1;
 /// Starts the helper and waits until it traces this process.
 pub fn start(start: &Start, conditions: &Conditions<'_>, flags: usize) -> Result<(), Errno> {
     let vdso = start.vdso().unwrap_or_default();
-    let offset = vdso.windows(arch::CALL.len()).position(|bytes| bytes == arch::CALL).ok_or(Errno::NOENT)?;
+    let mut places = vdso.windows(arch::CALL.len()).enumerate().step_by(arch::ALIGNMENT);
+    let (offset, _) = places.find(|(_, bytes)| *bytes == arch::CALL).ok_or(Errno::NOENT)?;
     let (permitted, permit) = sys::pipe()?;
     let (answered, answer) = sys::pipe()?;
     let daemon = sys::own_pid();
@@ -55,7 +56,7 @@ pub fn start(start: &Start, conditions: &Conditions<'_>, flags: usize) -> Result
 struct Helper<'a> {
     conditions: &'a Conditions<'a>,
     flags: usize,
-    /// Of the `syscall` instruction in the vDSO.
+    /// Of an instruction in the vDSO that enters the kernel.
     offset: u64,
 }
 
@@ -79,7 +80,7 @@ impl From<Errno> for Failure {
 /// The new program before its first instruction.
 struct Loaded {
     registers: Registers,
-    /// Address of a `syscall` instruction.
+    /// Address of an instruction that enters the kernel.
     call: u64,
 }
 

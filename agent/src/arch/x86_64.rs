@@ -1,8 +1,5 @@
-//! Everything that depends on the processor: entering the kernel, starting, copying memory, registers of a tracee.
-#![allow(unsafe_code, reason = "system calls and the registers of another process have no safe form")]
-
-#[cfg(not(target_arch = "x86_64"))]
-compile_error!("the agent knows the system calls of x86_64 only: add the architecture to agent/src/arch.rs");
+//! x86-64.
+#![allow(unsafe_code, reason = "the instruction that enters the kernel")]
 
 use core::arch::asm;
 
@@ -50,6 +47,8 @@ pub const ELF_MACHINE: u16 = 62;
 
 /// What the processor calls the kernel with: `syscall`.
 pub const CALL: [u8; 2] = [0x0f, 0x05];
+/// Instructions begin at multiples of so many bytes.
+pub const ALIGNMENT: usize = 1;
 
 /// Enters the kernel. The raw result: small negative numbers are errors.
 ///
@@ -151,8 +150,7 @@ impl Registers {
     }
 }
 
-// The compiler calls these for copies and comparisons; there is no libc that has them. Hidden: the preload must never
-// stand in for the daemon's own.
+// What the compiler calls for copies and comparisons: see the folder's header.
 #[cfg(freestanding)]
 core::arch::global_asm!(
     ".macro memlock_function name",
@@ -212,7 +210,7 @@ core::arch::global_asm!(
     ".purgem memlock_function",
 );
 
-/// Makes `_start`, the first instruction of a program without a C library: it calls `main(argc, argv, envp)`.
+/// Makes `_start`, the first instruction of a program without a C library: it calls `main(argc, argv, envp)` and ends with what it gives.
 #[macro_export]
 macro_rules! entry_point {
     () => {
