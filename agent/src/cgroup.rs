@@ -96,6 +96,21 @@ impl Group {
         if self.second { self.value(c"memory.swap.max") } else { None }
     }
 
+    /// What of it is in swap now, in bytes: anonymous and shared memory, whoever maps it.
+    #[must_use]
+    pub fn swapped(&self) -> Option<u64> {
+        if self.second {
+            return self.value(c"memory.swap.current")?.bytes();
+        }
+        let mut found = None;
+        let _ = self.lines(c"memory.stat", |line| {
+            if let Some(number) = line.strip_prefix(b"swap ") {
+                found = decimal(number);
+            }
+        });
+        found
+    }
+
     /// File pages that the kernel gives back under pressure, in bytes.
     #[must_use]
     pub fn reclaimable(&self) -> u64 {

@@ -32,12 +32,12 @@ impl SwapUse {
     }
 }
 
-/// All swap of the node; `None`: only the agent could tell.
+/// All swap of the node; `None`: it could not be read.
 pub(super) fn node_swap(facts: &Facts) -> Option<SwapUse> {
     facts.swaps.as_ref().map(|areas| SwapUse::of(areas.iter()))
 }
 
-/// The swap area on this device; `None`: there is none, or only the agent could tell.
+/// The swap area on this device; `None`: there is none, or it could not be read.
 pub(super) fn device_use(facts: &Facts, device: &str) -> Option<SwapUse> {
     let areas = facts.swaps.as_ref()?;
     areas.iter().find(|area| is_on(area, device)).map(|area| SwapUse::of([area].into_iter()))

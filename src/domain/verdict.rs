@@ -101,9 +101,9 @@ pub struct Figures {
     pub unlocked_kb: u64,
     /// `VmSwap`.
     pub swapped_kb: u64,
-    /// The swap area on the device that the pod names; `None`: not swapped to, not named, or only the agent could tell.
+    /// The swap area on the device that the pod names; `None`: not swapped to, not named, or not to be read.
     pub device: Option<SwapUse>,
-    /// All swap of the node; `None`: only the agent could tell.
+    /// All swap of the node; `None`: it could not be read.
     pub node_swap: Option<SwapUse>,
 }
 
@@ -195,6 +195,22 @@ pub fn judge(facts: &Facts, wanted: &Wanted) -> Verdict {
             "{}, but {} more process(es) of the container could not be read, and a child does not inherit its parent's locks; add a shell (sh) to the image, or run one process a container",
             verdict.message, facts.unread_processes
         );
+    }
+    if verdict.state == State::Locked && counted.iter().any(|process| process.mappings.is_none()) {
+        // Shared memory in swap is in no counter of a process, and a late lock with MCL_ONFAULT leaves it there.
+        let swapped = match facts.swapped() {
+            Some(0) => None,
+            Some(bytes) => Some(format!("{} kB of the container are", bytes / 1024)),
+            None => Some("what of the container is cannot be read".to_owned()),
+        };
+        if let Some(swapped) = swapped {
+            verdict.state = State::Unknown;
+            verdict.reason = Reason::CannotCheck;
+            verdict.message = format!(
+                "{} by the counters of its processes, but {swapped}, shared memory perhaps; let the agent in, which reads the mappings, or lock at start and without MCL_ONFAULT",
+                verdict.message
+            );
+        }
     }
     for note in surroundings::notes(facts, &counted, wanted, verdict.state) {
         verdict.message.push_str(". ");

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::domain::probe::{Mappings, Process};
+use crate::domain::probe::{Mappings, Memory, Process, SwapArea};
 
 const IPC_LOCK: u64 = 1 << names::IPC_LOCK_BIT;
 
@@ -25,7 +25,8 @@ pub(in crate::domain) fn daemon() -> Process {
 }
 
 pub(in crate::domain) fn facts(processes: Vec<Process>) -> Facts {
-    Facts { processes, unread_processes: 0, unlockable_kb: 32, memory: None, swaps: None }
+    let memory = Memory { limit: None, current: 0, reclaimable: 0, swap: None, swapped: Some(0) };
+    Facts { processes, unread_processes: 0, unlockable_kb: 32, memory: Some(memory), swaps: None }
 }
 
 fn of_name(process: &str) -> Wanted {
@@ -87,6 +88,34 @@ fn an_unread_process_makes_locked_unknown_and_hides_nothing_bad() {
     assert_eq!(judge(&crowded(Process { locked_kb: 4, ..daemon() }), &Wanted::default()).state, State::Partial);
 }
 
+/// Shared memory in swap is in no counter of the process that maps it.
+#[rstest]
+#[case::nothing(Some(0), None, None, State::Locked, "nothing is in swap")]
+#[case::something(Some(4096), None, None, State::Unknown, "but 4 kB of the container are, shared memory perhaps")]
+#[case::something_else(Some(4096), None, Some(0), State::Locked, "")]
+#[case::its_own(Some(4096), None, Some(4), State::Swapped, "has 4 kB in swap")]
+#[case::cannot_be_read(None, None, None, State::Unknown, "cannot be read")]
+#[case::the_node_uses_none(None, Some(0), None, State::Locked, "")]
+#[case::the_node_uses_some(None, Some(4), None, State::Unknown, "cannot be read")]
+#[case::the_node_uses_some_of_others(None, Some(4), Some(0), State::Locked, "")]
+fn swap_that_no_counter_shows(
+    #[case] of_the_group: Option<u64>,
+    #[case] of_the_node: Option<u64>,
+    #[case] by_mappings: Option<u64>,
+    #[case] state: State,
+    #[case] says: &str,
+) {
+    let mut process = daemon();
+    process.mappings = by_mappings.map(|swapped_kb| Mappings { explained_kb: 32, unexplained_kb: 0, swapped_kb });
+    let mut facts = facts(vec![process]);
+    facts.memory = facts.memory.map(|memory| Memory { swapped: of_the_group, ..memory });
+    let area = |used_kb| SwapArea { name: "/sda".into(), partition: true, size_kb: 1000, used_kb };
+    facts.swaps = of_the_node.map(|used_kb| vec![area(0), area(used_kb)]);
+    let verdict = judge(&facts, &Wanted::default());
+    assert_eq!(verdict.state, state, "{}", verdict.message);
+    assert!(verdict.message.contains(says), "{}", verdict.message);
+}
+
 #[test]
 fn a_pod_is_as_bad_as_its_worst_container() {
     let of = |state| Verdict { state, reason: Reason::Locked, figures: None, message: format!("m-{}", state.label()) };
@@ -107,7 +136,7 @@ proptest! {
         size in 0_u64..1 << 40, locked in 0_u64..1 << 40, swapped in 0_u64..3, hugetlb in 0_u64..1 << 20,
         unlockable in 0_u64..64, unread in 0_usize..3, capabilities in any::<u64>(), user_namespace in any::<bool>(),
         explained in 0_u64..1 << 20, unexplained in 0_u64..3, swapped_by_mappings in 0_u64..3, read in any::<bool>(),
-        agree in any::<bool>(),
+        agree in any::<bool>(), swapped_of_group in proptest::option::of(0_u64..2),
     ) {
         let size = if agree { locked + explained + unexplained } else { size };
         let process = Process {
@@ -118,12 +147,14 @@ proptest! {
             }),
             ..daemon()
         };
-        let facts = Facts { unlockable_kb: unlockable, unread_processes: unread, ..facts(vec![process]) };
+        let mut facts = Facts { unlockable_kb: unlockable, unread_processes: unread, ..facts(vec![process]) };
+        facts.memory = facts.memory.map(|memory| Memory { swapped: swapped_of_group, ..memory });
         let gap = i128::from(size) - i128::from(locked);
         let by_counters = gap - i128::from(hugetlb) <= i128::from(unlockable);
         let by_mappings = read && unexplained == 0 && gap == i128::from(explained);
         let in_swap = swapped > 0 || read && swapped_by_mappings > 0;
-        let proven = locked > 0 && !in_swap && unread == 0 && (by_counters || by_mappings);
+        let explained_swap = read || swapped_of_group == Some(0);
+        let proven = locked > 0 && !in_swap && unread == 0 && explained_swap && (by_counters || by_mappings);
         prop_assert_eq!(judge(&facts, &Wanted::default()).state == State::Locked, proven);
     }
 }

@@ -1,6 +1,6 @@
 //! The truth: what the node's kernel says of a container, read as root from outside.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 /// Process ids, in the host's numbers, of the container with this runtime id.
 pub fn processes(container_id: &str) -> Vec<u32> {
@@ -23,4 +23,16 @@ pub fn kilobytes(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// The container's memory control group, as the host mounts it. The local cluster runs on cgroup v1.
+pub fn memory_group(container_id: &str) -> PathBuf {
+    group("memory", container_id)
+}
+
+/// The container's group in one hierarchy of cgroup v1.
+pub fn group(controller: &str, container_id: &str) -> PathBuf {
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", first_process(container_id))).unwrap();
+    let path = text.lines().find_map(|line| line.split_once(&format!(":{controller}:/"))).map(|(_, path)| path);
+    PathBuf::from("/sys/fs/cgroup").join(controller).join(path.expect("a hierarchy of cgroup v1"))
 }

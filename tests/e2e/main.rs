@@ -25,5 +25,6 @@ mod matrix;
 mod offline;
 mod policies;
 mod states;
+mod swap;
 mod verification;
 mod workloads;

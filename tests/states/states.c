@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -122,12 +124,62 @@ static void reserved_then_used(void) {
     must(mprotect(at, 16 * MIB, PROT_READ | PROT_WRITE) == 0, "mprotect");
     memset(at, 1, MIB);
 }
+static void reserved_and_populated(void) {
+    lock_all();
+    char *at = map_with(1024 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+    must(mprotect(at, 16 * MIB, PROT_READ | PROT_WRITE) == 0, "mprotect");
+}
 static void droppable(void) { lock_all(); memset(map_with(MIB, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_DROPPABLE, -1), 1, MIB); }
 static void beyond_the_end(void) { map_with(MIB, PROT_READ | PROT_WRITE, MAP_SHARED, file_of(4096)); lock_all(); }
 static void zombie(void) { all(); if (fork() == 0) _exit(0); }
 static void undumpable(void) { all(); must(prctl(PR_SET_DUMPABLE, 0) == 0, "become undumpable"); }
 static void strange_name(void) { all(); must(prctl(PR_SET_NAME, "a\nVmLck:\t9 kB") == 0, "change the name"); }
 static void wrapped(void) { if (fork() == 0) { arguments[1] = "all"; execv("/proc/self/exe", arguments); } }
+
+static void become_user(void) { must(setresgid(1000, 1000, 1000) == 0 && setresuid(1000, 1000, 1000) == 0, "become uid 1000"); }
+static void dropped(void) { all(); become_user(); }
+/* Only who may trace a process sees it then: not even root, without CAP_SYS_PTRACE. */
+static void hide(void) { must(mount("proc", "/proc", "proc", MS_REMOUNT, "hidepid=2") == 0, "hide processes"); become_user(); }
+static void hidden(void) { all(); hide(); }
+static void hidden_none(void) { none(); hide(); }
+
+static void *reaper(void *unused) { for (;;) if (wait(NULL) < 0) usleep(100); return unused; }
+static int leave(void *unused) { (void)unused; return 0; }
+/* Processes that are gone before they are read. */
+static void churning(void *(*breeder)(void *), void *stack) {
+    pthread_t thread;
+    must(pthread_create(&thread, NULL, reaper, NULL) == 0 && pthread_create(&thread, NULL, breeder, stack) == 0, "start threads");
+}
+static void *forks(void *unused) { for (;;) { if (fork() == 0) _exit(0); usleep(200); } return unused; }
+/* Each child has the parent's memory itself, not a copy, and so its locks. */
+static void *clones(void *stack) { for (;;) { clone(leave, (char *)stack + MIB, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL); usleep(200); } return stack; }
+static void churn(void) { none(); churning(forks, NULL); }
+static void churn_locked(void) { all(); churning(clones, touched(MIB)); }
+
+/* The others are put into swap from outside, between "full" and the signal. */
+static void pressed(void) {
+    sigset_t go;
+    int which;
+    sigemptyset(&go);
+    sigaddset(&go, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &go, NULL);
+    puts("full");
+    fflush(stdout);
+    must(sigwait(&go, &which) == 0, "wait");
+}
+static void pressed_none(void) { touched(40 * MIB); pressed(); }
+static void pressed_page(void) { must(mlock(touched(40 * MIB), 4096) == 0, "mlock"); pressed(); }
+static void pressed_all(void) { touched(40 * MIB); lock_all(); pressed(); }
+static void pressed_onfault(void) { lock_onfault(); touched(40 * MIB); pressed(); }
+static void pressed_then_onfault(void) { touched(40 * MIB); pressed(); lock_onfault(); }
+static void pressed_then_all(void) { touched(40 * MIB); pressed(); lock_all(); }
+/* Of shared memory in swap no counter of the process tells. */
+static void pressed_shared(void) {
+    lock(MCL_CURRENT);
+    memset(map_with(40 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1), 1, 40 * MIB);
+    pressed();
+    lock_onfault();
+}
 
 static const struct { const char *name; void (*enter)(void); } states[] = {
 #define STATE(name) {#name, name}
@@ -137,7 +189,11 @@ static const struct { const char *name; void (*enter)(void); } states[] = {
     STATE(shared_file_after), STATE(shared_with_child), STATE(huge_pages), STATE(hugetlb), STATE(threads_then_lock),
     STATE(lock_then_threads), STATE(onfault_then_threads), STATE(current_then_threads), STATE(thousand_threads), STATE(ring),
     STATE(registered), STATE(secret), STATE(reserved), STATE(reserved_then_used), STATE(droppable), STATE(beyond_the_end),
-    STATE(zombie), STATE(undumpable), STATE(strange_name), STATE(wrapped),
+    STATE(zombie), STATE(undumpable), STATE(strange_name), STATE(wrapped), STATE(reserved_and_populated), STATE(dropped),
+    STATE(hidden), STATE(hidden_none), STATE(churn), STATE(churn_locked),
+#define PRESSED(name) {#name, name}
+    PRESSED(pressed_none), PRESSED(pressed_page), PRESSED(pressed_all), PRESSED(pressed_onfault), PRESSED(pressed_then_onfault),
+    PRESSED(pressed_then_all), PRESSED(pressed_shared),
 };
 
 int main(int count, char **given) {

@@ -4,7 +4,7 @@
 //! ```text
 //! memlock-probe 1
 //! reader PID UNLOCKABLE
-//! memory LIMIT|unlimited CURRENT RECLAIMABLE SWAPLIMIT|unlimited|-            in bytes
+//! memory LIMIT|unlimited CURRENT RECLAIMABLE SWAPLIMIT|unlimited|- SWAPPED|-  in bytes
 //! swap partition|file SIZE USED NAME
 //! process PID UID CAPEFF SIZE LOCKED SWAPPED HUGETLB LIMIT|unlimited|- initial|nested|- THREADS FLUSHERS NAME
 //! smaps PID EXPLAINED UNEXPLAINED SWAPPED
@@ -85,6 +85,8 @@ struct Probe {
     started: u64,
     unlockable_kb: u64,
     cgroup: Content,
+    /// Something of the container is in swap: shared memory perhaps, which no counter of a process shows.
+    swapped: bool,
 }
 
 impl Probe {
@@ -104,10 +106,10 @@ impl Probe {
             return Err(Failure::Own("/proc/self/maps", Errno::NOENT));
         }
         let cgroup = Content::read(c"/proc/self/cgroup").map_err(|error| Failure::Own("/proc/self/cgroup", error))?;
-        Ok(Self { pid, started: stat.started, unlockable_kb: unlockable / 1024, cgroup })
+        Ok(Self { pid, started: stat.started, unlockable_kb: unlockable / 1024, cgroup, swapped: false })
     }
 
-    fn show(&self) -> Result<(), Failure> {
+    fn show(mut self) -> Result<(), Failure> {
         let mut output = Output(Ok(()));
         output.line(format_args!("memlock-probe 1"));
         output.line(format_args!("reader {} {}", self.pid, self.unlockable_kb));
@@ -115,7 +117,8 @@ impl Probe {
         if let Some(group) = &group {
             show_memory(&mut output, group);
         }
-        show_swaps(&mut output);
+        let in_use = show_swaps(&mut output);
+        self.swapped = group.as_ref().and_then(Group::swapped).map_or(in_use, |bytes| bytes > 0);
         let mut seen = Seen::new();
         let mut busy = None;
         sys::entries(c"/proc", |name| {
@@ -158,7 +161,7 @@ impl Probe {
             // Another container's (shared or host PID namespace); or gone, or hidden, which the group's own list tells.
             _ => return false,
         }
-        match process::read(pid, self.unlockable_kb) {
+        match process::read(pid, self.unlockable_kb, self.swapped) {
             Outcome::Alive(found) => {
                 if found.name() == NAME.to_bytes() {
                     if (found.started, pid) < (self.started, self.pid) {
@@ -182,12 +185,14 @@ impl Probe {
 
 fn show_memory(output: &mut Output, group: &Group) {
     let (Some(limit), Some(current)) = (group.limit(), group.current()) else { return };
-    let (swap, reclaimable) = (OrDash(group.swap_limit()), group.reclaimable());
-    output.line(format_args!("memory {limit} {current} {reclaimable} {swap}"));
+    let (swap, reclaimable, swapped) = (OrDash(group.swap_limit()), group.reclaimable(), OrDash(group.swapped()));
+    output.line(format_args!("memory {limit} {current} {reclaimable} {swap} {swapped}"));
 }
 
-fn show_swaps(output: &mut Output) {
+/// Whether any of them is in use.
+fn show_swaps(output: &mut Output) -> bool {
     let mut count = 0;
+    let mut in_use = false;
     let _ = lines::for_each(c"/proc/swaps", |line| {
         let mut fields = words(line);
         let (Some(name), Some(kind), size, used) = (fields.next(), fields.next(), fields.next(), fields.next()) else {
@@ -198,9 +203,11 @@ fn show_swaps(output: &mut Output) {
             && count < MOST_SWAPS
         {
             count += 1;
+            in_use |= used > 0;
             output.line(format_args!("swap {} {size} {used} {}", Printable(kind), Printable(name)));
         }
     });
+    in_use
 }
 
 /// A whole small file.

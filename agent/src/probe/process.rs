@@ -89,7 +89,9 @@ struct Status {
 }
 
 /// Looks at a process of this container.
-pub(super) fn read(pid: Pid, unlockable_kb: u64) -> Outcome {
+///
+/// `swapped`: something of the container is in swap.
+pub(super) fn read(pid: Pid, unlockable_kb: u64, swapped: bool) -> Outcome {
     let of =
         |file: &str, each: &mut dyn FnMut(&[u8])| lines::for_each(path(pid, file).c_str().ok_or(Errno::INVAL)?, each);
     let stat = || path(pid, "stat").c_str().ok_or(Errno::INVAL).and_then(stat);
@@ -143,7 +145,7 @@ pub(super) fn read(pid: Pid, unlockable_kb: u64) -> Outcome {
     }
     // A lock of the process's memory is taken: only where it can change the verdict.
     let gap = size_kb.saturating_sub(locked_kb).saturating_sub(hugetlb_kb);
-    let doubtful = locked_kb > 0 && gap > unlockable_kb;
+    let doubtful = locked_kb > 0 && (gap > unlockable_kb || swapped && swapped_kb == 0);
     let smaps = doubtful.then(|| path(pid, "smaps").c_str().and_then(|path| smaps::read(path, size_kb))).flatten();
     Outcome::Alive(Process {
         pid,

@@ -106,8 +106,8 @@ fn number(field: &str) -> Option<u64> {
 }
 
 fn memory(line: &str) -> Result<Memory, ParseError> {
-    let read = |fields: [&str; 4]| {
-        let [limit, current, reclaimable, swap] = fields;
+    let read = |fields: [&str; 5]| {
+        let [limit, current, reclaimable, swap, swapped] = fields;
         Some(Memory {
             limit: if limit == "unlimited" { None } else { Some(number(limit)?) },
             current: number(current)?,
@@ -117,6 +117,7 @@ fn memory(line: &str) -> Result<Memory, ParseError> {
                 "unlimited" => Some(SwapLimit::Unlimited),
                 bytes => Some(SwapLimit::Bytes(number(bytes)?)),
             },
+            swapped: if swapped == "-" { None } else { Some(number(swapped)?) },
         })
     };
     read(Fields::of("memory", Some(line))?.all()?).ok_or(ParseError::Line("memory"))
@@ -177,7 +178,7 @@ fn mappings(line: &str, process: &Process) -> Result<Mappings, ParseError> {
 }
 
 /// A name that somebody else chose.
-fn printable(name: &str, most: usize) -> String {
+pub(super) fn printable(name: &str, most: usize) -> String {
     name.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 

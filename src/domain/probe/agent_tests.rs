@@ -10,8 +10,13 @@ const OUTPUT: &str = include_str!("testdata/agent.txt");
 fn an_output_is_read() {
     let facts = parse(OUTPUT.as_bytes()).unwrap();
     assert_eq!((facts.unlockable_kb, facts.unread_processes), (32, 0));
-    let memory =
-        Memory { limit: Some(512 << 20), current: 123_456, reclaimable: 4096, swap: Some(SwapLimit::Bytes(0)) };
+    let memory = Memory {
+        limit: Some(512 << 20),
+        current: 123_456,
+        reclaimable: 4096,
+        swap: Some(SwapLimit::Bytes(0)),
+        swapped: Some(8192),
+    };
     assert_eq!(facts.memory, Some(memory));
     let swaps = facts.swaps.as_ref().unwrap();
     assert_eq!(swaps.len(), 2);

@@ -8,7 +8,7 @@
 /// read the target's own memory. A missing file is an error line of `cat` and no more:
 /// of the files in `/sys/fs/cgroup` only those of one cgroup version exist. The last file
 /// must equal the daemon's `cgroup`, which also shows that nothing before it was cut off.
-pub const CAT: [&str; 17] = [
+pub const CAT: [&str; 19] = [
     "cat",
     "/proc/1/status",
     "/proc/1/limits",
@@ -16,8 +16,10 @@ pub const CAT: [&str; 17] = [
     "/proc/1/cgroup",
     "/proc/self/status",
     "/proc/self/maps",
+    "/proc/swaps",
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory.current",
+    "/sys/fs/cgroup/memory.swap.current",
     "/sys/fs/cgroup/memory.stat",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
     "/sys/fs/cgroup/memory/memory.usage_in_bytes",
@@ -36,7 +38,8 @@ pub const SH: [&str; 3] = [
     "sh",
     "-c",
     "for p in /proc/[0-9]*; do cat $p/status $p/limits $p/uid_map $p/cgroup; done 2>/dev/null; \
-     cd /sys/fs/cgroup && exec cat /proc/self/status /proc/self/maps memory.max memory.current memory.stat \
+     cd /sys/fs/cgroup && exec cat /proc/self/status /proc/self/maps /proc/swaps \
+     memory.max memory.current memory.swap.current memory.stat \
      memory/memory.limit_in_bytes memory/memory.usage_in_bytes memory/memory.stat \
      cgroup.stat cgroup.procs memory/cgroup.procs /proc/self/cgroup",
 ];

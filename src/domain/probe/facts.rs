@@ -12,8 +12,19 @@ pub struct Facts {
     pub unlockable_kb: u64,
     /// The container's memory control group, where it could be read.
     pub memory: Option<Memory>,
-    /// Where the node swaps to, as the container sees it; `None` where only the agent could tell.
+    /// Where the node swaps to, as the container sees it; `None` where that could not be read.
     pub swaps: Option<Vec<SwapArea>>,
+}
+
+impl Facts {
+    /// What of the container is in swap, in bytes; `None`: it could not be read, and the node has swap in use or that
+    /// could not be read either.
+    #[must_use]
+    pub fn swapped(&self) -> Option<u64> {
+        let unused = |areas: &Vec<SwapArea>| areas.iter().all(|area| area.used_kb == 0);
+        let by_group = self.memory.and_then(|memory| memory.swapped);
+        by_group.or_else(|| self.swaps.as_ref().filter(|areas| unused(areas)).map(|_| 0))
+    }
 }
 
 /// One process, from `/proc/PID/{status,limits,uid_map}`. Sizes in kB of 1,024 bytes, as the
@@ -99,6 +110,8 @@ pub struct Memory {
     pub reclaimable: u64,
     /// `memory.swap.max`, where the agent read it (cgroup v2).
     pub swap: Option<SwapLimit>,
+    /// What of the group is in swap now, shared memory among it; `None` where the kernel does not tell.
+    pub swapped: Option<u64>,
 }
 
 /// How much of the container's memory may go to swap.

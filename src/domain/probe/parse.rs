@@ -104,7 +104,7 @@ pub fn parse(output: &[u8]) -> Result<Facts, ParseError> {
         unread_processes: unread.saturating_add(usize::try_from(sections.descendants).unwrap_or(usize::MAX)),
         unlockable_kb,
         memory: sections.memory(),
-        swaps: None,
+        swaps: sections.swaps,
     })
 }
 

@@ -83,6 +83,32 @@ fn no_limit_is_no_limit(#[case] from: &str, #[case] to: &str, #[case] limit: Opt
 }
 
 #[test]
+fn swap_of_the_group_is_read() {
+    let swapped = |text: &str| parse(text.as_bytes()).unwrap().memory.unwrap().swapped;
+    let first = LOCKED.replace("\nswap 0\n", "\nswap 8192\n");
+    assert_eq!((swapped(LOCKED), swapped(&first)), (Some(0), Some(8192)));
+    let unaccounted = LOCKED.replace("\nswap 0\n", "\n");
+    assert_eq!(swapped(&unaccounted), None);
+    // memory.swap.current of version 2 stands behind memory.current.
+    let usage = LOCKED.find("\n536870912\n").and_then(|at| LOCKED[at + 11..].find('\n').map(|n| at + 11 + n)).unwrap();
+    let second = format!("{}\n4096{}", &unaccounted[..usage], &unaccounted[usage..]);
+    assert_eq!(swapped(&second), Some(4096));
+}
+
+#[test]
+fn swap_of_the_node_is_read() {
+    let heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+    let area =
+        "/dev/ublkb0                             partition\t1048572\t\t512\t\t-2\n/swap\\040file file 65532 0 -3\n";
+    let at = LOCKED.find("\n536870912\n").unwrap() + 1;
+    let with = |lines: &str| parse(format!("{}{lines}{}", &LOCKED[..at], &LOCKED[at..]).as_bytes()).unwrap().swaps;
+    assert_eq!((with(""), with(heading)), (None, Some(Vec::new())));
+    let areas = with(&format!("{heading}{area}")).unwrap();
+    let seen: Vec<_> = areas.iter().map(|a| (a.name.as_str(), a.partition, a.size_kb, a.used_kb)).collect();
+    assert_eq!(seen, [("/dev/ublkb0", true, 1_048_572, 512), ("/swap\\040file", false, 65532, 0)]);
+}
+
+#[test]
 fn a_user_namespace_is_seen() {
     let mapped = LOCKED.replacen("         0          0 4294967295", "         0     131072      65536", 1);
     assert_ne!(mapped, LOCKED);

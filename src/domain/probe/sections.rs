@@ -1,6 +1,9 @@
 //! The lines of a probe's output, put back into the files they came from.
 
-use super::facts::{LockedLimit, Memory};
+use super::{
+    agent::printable,
+    facts::{LockedLimit, Memory, SwapArea},
+};
 
 /// What the files of one process said, `/proc/PID/status` first.
 #[derive(Debug, Default)]
@@ -19,11 +22,15 @@ pub(super) struct Sections<'a> {
     /// Lines of `/proc/self/maps`.
     pub(super) mappings: usize,
     pub(super) unlockable_bytes: u64,
-    /// Lines of one word after the mappings: two of the memory control group, then processes.
+    /// Lines of one word after the mappings: two or three of the memory control group, then processes.
     words: Vec<&'a str>,
     /// How many words stood before the first line of `memory.stat`.
     words_before_stat: Option<usize>,
     reclaimable: u64,
+    /// `swap` of `memory.stat`, in bytes (v1).
+    swapped: Option<u64>,
+    /// `/proc/swaps`, where its heading was there.
+    pub(super) swaps: Option<Vec<SwapArea>>,
     /// Control groups below the container's own (cgroup v2), whose processes are in no list here.
     pub(super) descendants: u64,
 }
@@ -43,15 +50,19 @@ impl<'a> Sections<'a> {
         words.iter().map(|word| word.parse().ok()).collect()
     }
 
-    /// Limit and usage stand before the statistics, in this order; anything else is not known.
+    /// Limit, usage and (v2) usage of swap stand before the statistics, in this order; anything else is not known.
     pub(super) fn memory(&self) -> Option<Memory> {
-        let [limit, current] = self.words.get(..self.words_before_stat?)? else { return None };
+        let (limit, current, swapped) = match self.words.get(..self.words_before_stat?)? {
+            [limit, current] => (limit, current, self.swapped),
+            [limit, current, swapped] => (limit, current, Some(swapped.parse().ok()?)),
+            _ => return None,
+        };
         // cgroup v1 writes "no limit" as a number just below 2^63 (PAGE_COUNTER_MAX pages).
         let limit = match *limit {
             "max" => None,
             bytes => Some(bytes.parse().ok()?).filter(|bytes: &u64| *bytes < 1 << 62),
         };
-        Some(Memory { limit, current: current.parse().ok()?, reclaimable: self.reclaimable, swap: None })
+        Some(Memory { limit, current: current.parse().ok()?, reclaimable: self.reclaimable, swap: None, swapped })
     }
 
     fn take(&mut self, line: &'a str) {
@@ -83,7 +94,7 @@ impl<'a> Sections<'a> {
         }
     }
 
-    /// One word: limit, usage or a process. Two: `memory.stat`. Three numbers: `uid_map`.
+    /// One word: limit, usage or a process. Two: `memory.stat`. Three numbers: `uid_map`. Five: `/proc/swaps`.
     fn take_fields(&mut self, line: &'a str) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         match fields.as_slice() {
@@ -93,6 +104,8 @@ impl<'a> Sections<'a> {
                 // v1 counts the container alone and, as total_, what is below it too.
                 if matches!(*key, "inactive_file" | "active_file") {
                     self.reclaimable = self.reclaimable.saturating_add(value.parse().unwrap_or_default());
+                } else if *key == "swap" {
+                    self.swapped = value.parse().ok();
                 } else if *key == "nr_descendants" {
                     self.descendants = value.parse().unwrap_or(u64::MAX);
                 }
@@ -101,6 +114,17 @@ impl<'a> Sections<'a> {
                 // The whole range onto itself is the initial user namespace (user_namespaces(7)).
                 if let Some(block) = self.blocks.last_mut() {
                     block.user_namespace |= (*inside, *outside, *count) != ("0", "0", "4294967295");
+                }
+            }
+            ["Filename", "Type", "Size", "Used", "Priority"] => self.swaps = Some(Vec::new()),
+            [name, kind @ ("partition" | "file"), size, used, _] => {
+                if let (Some(areas), Ok(size_kb), Ok(used_kb)) = (&mut self.swaps, size.parse(), used.parse()) {
+                    areas.push(SwapArea {
+                        name: printable(name, 256),
+                        partition: *kind == "partition",
+                        size_kb,
+                        used_kb,
+                    });
                 }
             }
             _ => {}
