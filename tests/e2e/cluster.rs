@@ -49,15 +49,25 @@ pub fn apply(manifest: &Value) {
 }
 
 /// Asks until the answer is something, or panics with the last state.
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(what: &str, ask: impl FnMut() -> Result<T, String>) -> T {
+    eventually_within(PATIENCE, what, ask)
+}
+
+/// The same for what takes longer.
+pub fn eventually_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {
         match ask() {
             Ok(answer) => return answer,
-            Err(last) => assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}; last: {last}"),
+            Err(last) => assert!(start.elapsed() < patience, "{what}: not within {patience:?}; last: {last}"),
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Whether the full counts are asked for, which take minutes.
+pub fn full() -> bool {
+    std::env::var_os("MEMLOCK_FULL").is_some()
 }
 
 /// A namespace that goes with the test.

@@ -1,6 +1,6 @@
 //! The truth: what the node's kernel says of a container, read as root from outside.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 /// Process ids, in the host's numbers, of the container with this runtime id.
 pub fn processes(container_id: &str) -> Vec<u32> {
@@ -35,4 +35,14 @@ pub fn group(controller: &str, container_id: &str) -> PathBuf {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", first_process(container_id))).unwrap();
     let path = text.lines().find_map(|line| line.split_once(&format!(":{controller}:/"))).map(|(_, path)| path);
     PathBuf::from("/sys/fs/cgroup").join(controller).join(path.expect("a hierarchy of cgroup v1"))
+}
+
+/// How long ago a process was started; `None`: it is gone.
+pub fn age(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything; behind it the start is field 22, in hundredths of a second since boot (`proc_pid_stat(5)`).
+    let started: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_secs_f64(uptime).saturating_sub(Duration::from_millis(started * 10)))
 }

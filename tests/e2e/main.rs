@@ -17,6 +17,7 @@
 mod admission;
 mod chart;
 mod cluster;
+mod fleet;
 mod host;
 mod init;
 mod injectors;

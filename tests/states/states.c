@@ -138,8 +138,8 @@ static void wrapped(void) { if (fork() == 0) { arguments[1] = "all"; execv("/pro
 
 static void become_user(void) { must(setresgid(1000, 1000, 1000) == 0 && setresuid(1000, 1000, 1000) == 0, "become uid 1000"); }
 static void dropped(void) { all(); become_user(); }
-/* Only who may trace a process sees it then: not even root, without CAP_SYS_PTRACE. */
-static void hide(void) { must(mount("proc", "/proc", "proc", MS_REMOUNT, "hidepid=2") == 0, "hide processes"); become_user(); }
+/* Only who may trace a process sees it then, or is of that group: not even root, without CAP_SYS_PTRACE. */
+static void hide(void) { must(mount("proc", "/proc", "proc", MS_REMOUNT, "hidepid=2,gid=65534") == 0, "hide processes"); become_user(); }
 static void hidden(void) { all(); hide(); }
 static void hidden_none(void) { none(); hide(); }
 
@@ -181,6 +181,14 @@ static void pressed_shared(void) {
     lock_onfault();
 }
 
+static void *five_seconds(void *unused) { sleep(5); _exit(1); return unused; }
+static void crashing(void) {
+    pthread_t thread;
+    all();
+    must(pthread_create(&thread, NULL, five_seconds, NULL) == 0, "start a thread");
+}
+static void unlocking(void) { all(); pressed(); must(munlockall() == 0, "munlockall"); }
+
 static const struct { const char *name; void (*enter)(void); } states[] = {
 #define STATE(name) {#name, name}
     STATE(none), STATE(all), STATE(all_then_map), STATE(current_then_map), STATE(current_then_page), STATE(current_then_stack),
@@ -191,9 +199,10 @@ static const struct { const char *name; void (*enter)(void); } states[] = {
     STATE(registered), STATE(secret), STATE(reserved), STATE(reserved_then_used), STATE(droppable), STATE(beyond_the_end),
     STATE(zombie), STATE(undumpable), STATE(strange_name), STATE(wrapped), STATE(reserved_and_populated), STATE(dropped),
     STATE(hidden), STATE(hidden_none), STATE(churn), STATE(churn_locked),
-#define PRESSED(name) {#name, name}
-    PRESSED(pressed_none), PRESSED(pressed_page), PRESSED(pressed_all), PRESSED(pressed_onfault), PRESSED(pressed_then_onfault),
-    PRESSED(pressed_then_all), PRESSED(pressed_shared),
+/* Not in the table, for other tests. */
+#define OTHER(name) {#name, name}
+    OTHER(pressed_none), OTHER(pressed_page), OTHER(pressed_all), OTHER(pressed_onfault), OTHER(pressed_then_onfault),
+    OTHER(pressed_then_all), OTHER(pressed_shared), OTHER(crashing), OTHER(unlocking),
 };
 
 int main(int count, char **given) {
