@@ -1,9 +1,8 @@
 //! One look into each chosen container: exec → facts → verdict.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::Semaphore;
 
 use super::{
     assess::{Agent, Target},
@@ -19,18 +18,25 @@ use crate::{
 
 /// For one exec, from the request to the last byte.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Execs at the same time, over all pods.
-const CONCURRENT: usize = 32;
-
-/// Looks into containers, a bounded number at a time.
+/// Looks into containers. How many at a time is the schedule's decision.
 #[derive(Clone)]
 pub(super) struct Checker {
     client: Client,
-    slots: Arc<Semaphore>,
 }
 
-/// Bytes that may still be charged to a container's memory limit, by container.
-pub(super) type Headroom = BTreeMap<String, u64>;
+/// Bytes that may still be charged to each target's memory limit, in the targets' order; empty: nothing is known.
+pub(super) type Headroom = Vec<Option<u64>>;
+
+/// How a look into a pod ended, at worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ended {
+    /// Every container was looked into, or could not afford it.
+    Through,
+    /// An exec failed.
+    Failed,
+    /// An exec did not end: a process of ours may still hang in the container.
+    Hung,
+}
 
 /// What a check of one pod gave.
 #[derive(Debug, Clone)]
@@ -39,47 +45,51 @@ pub(super) struct Checked {
     pub(super) verdict: Verdict,
     /// And theirs, in the author's order.
     pub(super) containers: Vec<(String, Verdict)>,
-    /// A process of ours may still hang in the container: no further exec for a while.
-    pub(super) timed_out: bool,
+    /// Whether and when to try again.
+    pub(super) ended: Ended,
     /// Where a limit was seen.
     pub(super) headroom: Headroom,
 }
 
 impl Checker {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, slots: Arc::new(Semaphore::new(CONCURRENT)) }
+        Self { client }
     }
 
     /// Checks the containers one after another: never two execs in one pod.
     pub(super) async fn check(&self, key: &PodKey, targets: &[Target], before: &Headroom) -> Checked {
         let mut containers = Vec::with_capacity(targets.len());
-        let mut timed_out = false;
-        let mut headroom = Headroom::new();
-        for target in targets {
-            let name = &target.container;
-            let verdict = match unaffordable(target.memory_limit, before.get(name).copied()) {
+        let mut ended = Ended::Through;
+        let mut headroom = Headroom::with_capacity(targets.len());
+        for (n, target) in targets.iter().enumerate() {
+            let mut left = None;
+            let verdict = match unaffordable(target.memory_limit, before.get(n).copied().flatten()) {
                 Some(sentence) => Verdict::unknown(sentence),
                 None => match self.look(key, target).await {
                     Ok(Ok(facts)) => {
-                        headroom.extend(facts.memory.and_then(|m| m.headroom()).map(|left| (name.clone(), left)));
+                        left = facts.memory.and_then(|m| m.headroom());
                         judge(&facts, &target.wanted)
                     }
                     Ok(Err(unreadable)) => Verdict::unknown(unreadable),
                     Err(error) => {
-                        timed_out |= matches!(error, ExecError::Deadline(_));
+                        ended = ended.max(if matches!(error, ExecError::Deadline(_)) {
+                            Ended::Hung
+                        } else {
+                            Ended::Failed
+                        });
                         Verdict::unknown(cannot_look(&error))
                     }
                 },
             };
-            containers.push((name.clone(), verdict));
+            headroom.push(left);
+            containers.push((target.container.clone(), verdict));
         }
-        Checked { verdict: worst(&containers), containers, timed_out, headroom }
+        Checked { verdict: worst(&containers), containers, ended, headroom }
     }
 
     /// The agent where it is there: it reads every process. Else `cat`, which every image with it can run; where that
     /// did not see every process, the shell, if there is one. The inner error is a sentence.
     async fn look(&self, key: &PodKey, target: &Target) -> Result<Result<Facts, String>, ExecError> {
-        let Ok(_slot) = self.slots.acquire().await else { return Err(ExecError::Broken) };
         let agent: Option<&[&str]> = match target.agent {
             Agent::Absent => None,
             Agent::Plain => Some(&AGENT),

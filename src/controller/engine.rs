@@ -68,7 +68,9 @@ impl Engine {
                 let engine = self.clone();
                 tasks.spawn(async move { engine.perform(step).await });
             }
-            self.metrics.devices(&schedule.states());
+            if let Some(states) = schedule.states() {
+                self.metrics.devices(states);
+            }
             let due = schedule.next_due();
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),

@@ -3,12 +3,16 @@
 mod assess;
 mod check;
 mod engine;
+mod entry;
 mod events;
 mod metrics;
+mod packed;
+mod pause;
 mod pod_view;
 mod report;
 mod schedule;
 mod serve;
+mod slots;
 mod watch;
 
 pub use serve::{Args, run};

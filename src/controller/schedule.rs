@@ -1,33 +1,33 @@
 //! What to do for each pod, and when. A state machine without clock, client or task.
 //!
 //! One thing at a time a pod: a check, or a write, never both. A check whose pod or container
-//! was replaced meanwhile is dropped and made again.
+//! was replaced meanwhile is dropped and made again. Every event costs O(log n): pods stand in an
+//! index by the time of their next step, and those whose time has come queue for a slot.
 
 use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
 use super::{
-    assess::{Assessment, Target, assess},
-    check::{Checked, Headroom},
+    assess::{Target, assess},
+    check::{Checked, Ended, Headroom},
+    entry::{Entry, Lane, Place},
     pod_view::{PodKey, PodView},
-    report::{self, Report},
+    report::Report,
+    slots::{Caps, Slots, Turn},
     watch::Change,
 };
-use crate::domain::verdict::{State, Verdict};
+use crate::domain::verdict::State;
 
-/// Pauses after the first checks of a container: it is looked at when it starts and again
-/// 2, 5, 15 and 60 s later, because daemons lock after they have set up.
-const FIRST_PAUSES: [Duration; 4] =
-    [Duration::from_secs(2), Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(45)];
-/// Shortest pause after an exec that did not end: its process may still hang in the container.
-const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_mins(5);
-/// Pause after a write that failed, doubled up to the interval.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Checks at the same time: an exec takes some tens of milliseconds, so these are some hundred a second. A node that
+/// hangs takes its share for one deadline, then one slot (`slots`).
+const CHECKS: Caps = Caps { overall: 32, per_node: 4 };
+/// Writes at the same time.
+const WRITES: Caps = Caps { overall: 32, per_node: 32 };
 
 /// Something to start now. Each ends in [`Schedule::checked`] or [`Schedule::written`].
 #[derive(Debug)]
@@ -54,100 +54,122 @@ pub(super) enum Written {
 /// All pods of interest.
 pub(super) struct Schedule {
     interval: Duration,
-    pods: HashMap<PodKey, Entry>,
-}
-
-struct Entry {
-    pod: PodView,
-    assessment: Assessment,
-    /// When to look next; `None` while there is nothing to do before a change.
-    due: Option<Instant>,
-    /// Checks made of these containers.
-    checks: usize,
-    /// Writes that failed in a row.
-    failures: u32,
-    /// What the last look into these containers showed.
-    headroom: Headroom,
-    /// Since when the containers run, until the first verdict on them stands.
-    waiting_since: Option<Instant>,
-    /// What is to be written next.
-    wanted: Option<Report>,
-    /// What was written last; newer than what the watch shows.
-    written: Option<Report>,
-    /// The last reason that an Event told.
-    told: Option<&'static str>,
-    /// No write before this, after one that failed.
-    hold: Option<Instant>,
-    /// A check or a write is under way.
-    busy: bool,
-    /// The pod changed while it was.
-    changed: bool,
+    pods: HashMap<Arc<PodKey>, Box<Entry>>,
+    /// Whose time has not come.
+    due: BTreeSet<(Instant, Arc<PodKey>)>,
+    checks: Slots,
+    writes: Slots,
+    /// Which node's slot each check holds, by pod and uid. They outlive entries: a pod may go while it is looked at.
+    looking: HashMap<(PodKey, String), Arc<str>>,
+    /// The one node of all writes.
+    anywhere: Arc<str>,
+    states: HashMap<State, i64>,
+    /// `states` changed since it was asked for.
+    news: bool,
 }
 
 impl Schedule {
     pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, pods: HashMap::new() }
+        Self {
+            interval,
+            pods: HashMap::new(),
+            due: BTreeSet::new(),
+            checks: Slots::new(CHECKS),
+            writes: Slots::new(WRITES),
+            looking: HashMap::new(),
+            anywhere: Arc::default(),
+            states: HashMap::new(),
+            news: true,
+        }
     }
 
     /// Takes in what the watch saw.
     pub(super) fn observe(&mut self, change: Change, now: Instant) {
         match change {
-            Change::Seen(pod) => self.see(*pod, now),
-            Change::Gone(key) => {
-                self.pods.remove(&key);
+            Change::Seen(pod) => self.see(&pod, now),
+            Change::Gone(key) => self.forget(&key),
+            Change::Listed(left) => {
+                let gone: Vec<_> = self.pods.keys().filter(|key| !left.contains(key.as_ref())).cloned().collect();
+                for key in gone {
+                    self.forget(&key);
+                }
             }
-            Change::Listed(left) => self.pods.retain(|key, _| left.contains(key)),
         }
     }
 
-    fn see(&mut self, pod: PodView, now: Instant) {
-        let assessment = assess(&pod);
+    fn see(&mut self, pod: &PodView, now: Instant) {
+        let assessment = assess(pod);
         let key = pod.key();
-        match self.pods.get_mut(&key) {
-            Some(entry) if entry.pod.uid() == pod.uid() => {
-                entry.pod = pod;
-                if entry.assessment != assessment {
-                    entry.assessment = assessment;
-                    entry.checks = 0;
-                    entry.headroom.clear();
-                    entry.due = Some(now);
-                    entry.wanted = None;
-                    entry.changed = true;
-                    entry.waiting_since = matches!(entry.assessment, Assessment::Check(_)).then_some(now);
-                }
+        if let Some(entry) = self.pods.get_mut(&key).filter(|entry| entry.uid() == pod.uid()) {
+            if entry.see(pod, assessment, now) {
+                self.settle(&key, now);
+            } else {
+                self.count(&key);
             }
-            _ => {
-                self.pods.insert(key, Entry::new(pod, assessment, now));
-            }
+            return;
         }
+        self.forget(&key);
+        let key = Arc::new(key);
+        let entry = Entry::new(Arc::clone(&key), pod, assessment, self.interval, now);
+        self.pods.insert(Arc::clone(&key), Box::new(entry));
+        self.settle(&key, now);
     }
 
     /// When to ask for steps next, if nothing else happens.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let when = |entry: &Entry| if entry.wanted.is_some() { entry.hold.or(entry.due) } else { entry.due };
-        self.pods.values().filter(|entry| !entry.busy).filter_map(when).min()
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// Everything that is to be started now.
     pub(super) fn steps(&mut self, now: Instant) -> Vec<Step> {
-        self.pods.iter_mut().filter_map(|(key, entry)| entry.step(key, now)).collect()
+        while self.next_due().is_some_and(|due| due <= now) {
+            if let Some((due, key)) = self.due.pop_first() {
+                self.call_up(&key, due, now);
+            }
+        }
+        let mut steps = Vec::new();
+        while let Some((key, node)) = self.checks.take() {
+            match self.pods.get_mut(&key).and_then(|entry| entry.check()) {
+                Some((uid, step)) => {
+                    self.looking.insert((key.as_ref().clone(), uid), node);
+                    steps.push(step);
+                }
+                None => self.checks.free(&node, false),
+            }
+        }
+        while let Some((key, node)) = self.writes.take() {
+            match self.pods.get_mut(&key).and_then(|entry| entry.write()) {
+                Some(step) => steps.push(step),
+                None => self.writes.free(&node, false),
+            }
+        }
+        steps
+    }
+
+    /// Its time has come: decides what is to be done, and queues for it.
+    fn call_up(&mut self, key: &PodKey, due: Instant, now: Instant) {
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        entry.place = Place::Nowhere;
+        let Some(lane) = entry.decide(now) else { return self.settle(key, now) };
+        let turn = Turn { routine: !entry.awaits_first_verdict(), due, key: Arc::clone(&entry.key) };
+        let (slots, node) = match lane {
+            Lane::Check => (&mut self.checks, entry.node()),
+            Lane::Write => (&mut self.writes, &self.anywhere),
+        };
+        slots.join(node, turn.clone());
+        entry.place = Place::Queued(lane, Arc::clone(node), turn);
     }
 
     /// A check ended.
     pub(super) fn checked(&mut self, key: &PodKey, uid: &str, targets: &[Target], checked: Checked, now: Instant) {
-        let interval = self.interval;
-        let Some(entry) = self.entry(key, uid) else { return };
-        entry.busy = false;
-        if entry.assessment != Assessment::Check(targets.to_vec()) {
-            entry.due = Some(now);
-            return;
+        if let Some(node) = self.looking.remove(&(key.clone(), uid.to_owned())) {
+            self.checks.free(&node, checked.ended == Ended::Hung);
         }
-        let pause = FIRST_PAUSES.get(entry.checks).copied().unwrap_or(interval);
-        entry.checks = entry.checks.saturating_add(1);
-        entry.headroom.extend(checked.headroom);
-        let pause = if checked.timed_out { interval.max(PAUSE_AFTER_TIMEOUT) } else { pause.min(interval) };
-        entry.due = Some(now + jittered(pause, uid, entry.checks));
-        entry.want(Report::checked(checked.verdict, &checked.containers, targets));
+        let interval = self.interval;
+        if let Some(entry) = self.entry(key, uid) {
+            entry.checked(targets, checked, interval, now);
+            self.settle(key, now);
+        }
     }
 
     /// A write ended. `None` as report: our marks were taken off. Gives the time that containers
@@ -160,138 +182,89 @@ impl Schedule {
         outcome: Written,
         now: Instant,
     ) -> Option<Duration> {
+        self.writes.free(&self.anywhere, false);
         let interval = self.interval;
         let entry = self.entry(key, uid)?;
-        entry.busy = false;
-        match (outcome, report) {
-            (Written::Done, Some(report)) => {
-                entry.failures = 0;
-                let verdict = report.verdict.clone();
-                entry.written = Some(report);
-                if verdict.state != State::Pending {
-                    entry.told = Some(verdict.reason.as_str());
-                    return entry.waiting_since.take().map(|since| now - since);
-                }
-            }
+        let waited = match (outcome, report) {
+            (Written::Done, Some(report)) => entry.written(report, now),
             (Written::Done, None) | (Written::Moot, _) => {
-                self.pods.remove(key);
+                self.forget(key);
+                return None;
             }
             (Written::Failed, report) => {
-                let pause = FIRST_RETRY.saturating_mul(1 << entry.failures.min(16)).min(interval);
-                entry.failures = entry.failures.saturating_add(1);
-                let retry = now + jittered(pause, uid, entry.checks);
-                match report {
-                    Some(report) => {
-                        if !entry.changed {
-                            entry.wanted = Some(report);
-                        }
-                        entry.hold = Some(retry);
-                    }
-                    None => entry.due = Some(retry),
-                }
+                entry.not_written(report, interval, now);
+                None
             }
-        }
-        None
+        };
+        self.settle(key, now);
+        waited
     }
 
-    /// How many pods stand in which state, by what was last written or, before that, seen.
-    pub(super) fn states(&self) -> HashMap<State, i64> {
-        let mut counts = HashMap::new();
-        for entry in self.pods.values() {
-            let seen = || State::ALL.into_iter().find(|state| entry.pod.label() == Some(state.label()));
-            let state = entry.written.as_ref().map(|report| report.verdict.state).or_else(seen);
-            *counts.entry(state.unwrap_or(State::Pending)).or_default() += 1;
-        }
-        counts
+    /// How many pods stand in which state, by what was last written or, before that, seen; if that changed since it was
+    /// last asked for.
+    pub(super) fn states(&mut self) -> Option<&HashMap<State, i64>> {
+        std::mem::take(&mut self.news).then_some(&self.states)
     }
 
     fn entry(&mut self, key: &PodKey, uid: &str) -> Option<&mut Entry> {
-        self.pods.get_mut(key).filter(|entry| entry.pod.uid() == uid)
+        self.pods.get_mut(key).map(Box::as_mut).filter(|entry| entry.uid() == uid)
     }
-}
 
-impl Entry {
-    fn new(pod: PodView, assessment: Assessment, now: Instant) -> Self {
-        let waiting_since = matches!(assessment, Assessment::Check(_)).then_some(now);
-        Self {
-            pod,
-            assessment,
-            due: Some(now),
-            checks: 0,
-            failures: 0,
-            headroom: Headroom::new(),
-            waiting_since,
-            wanted: None,
-            written: None,
-            told: None,
-            hold: None,
-            busy: false,
-            changed: false,
+    fn forget(&mut self, key: &PodKey) {
+        self.displace(key);
+        if let Some(entry) = self.pods.remove(key) {
+            self.recount(entry.counted, None);
         }
     }
 
-    fn want(&mut self, report: Report) {
-        let standing =
-            report.stands_on(&self.pod) && self.written.as_ref().is_none_or(|written| report.is_like(written));
-        self.wanted = (!standing).then_some(report);
+    /// After any change of an entry: puts it where its next step is found, and counts its state.
+    fn settle(&mut self, key: &PodKey, now: Instant) {
+        self.displace(key);
+        self.count(key);
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        if let Some(due) = entry.wakes(now) {
+            entry.place = Place::Due(due);
+            self.due.insert((due, Arc::clone(&entry.key)));
+        }
     }
 
-    fn step(&mut self, key: &PodKey, now: Instant) -> Option<Step> {
-        if self.busy {
-            return None;
+    fn displace(&mut self, key: &PodKey) {
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        match std::mem::replace(&mut entry.place, Place::Nowhere) {
+            Place::Nowhere => {}
+            Place::Due(due) => {
+                self.due.remove(&(due, Arc::clone(&entry.key)));
+            }
+            Place::Queued(Lane::Check, node, turn) => self.checks.leave(&node, &turn),
+            Place::Queued(Lane::Write, node, turn) => self.writes.leave(&node, &turn),
         }
-        self.changed = false;
-        if self.wanted.is_none() && self.due.is_some_and(|due| due <= now) {
-            match self.assessment.clone() {
-                Assessment::Clean => {
-                    self.due = None;
-                    self.busy = true;
-                    return Some(Step::Clean { key: key.clone(), pod: Box::new(self.pod.clone()) });
-                }
-                Assessment::Settled(verdict) => {
-                    self.due = None;
-                    self.want(Report::settled(verdict));
-                }
-                Assessment::Check(targets) => {
-                    if report::speaks_of(&self.pod, self.written.as_ref(), &targets) {
-                        self.busy = true;
-                        let (uid, headroom) = (self.pod.uid().to_owned(), self.headroom.clone());
-                        return Some(Step::Check { key: key.clone(), uid, targets, headroom });
-                    }
-                    // What stands there was said of a container that is no more.
-                    self.want(Report::settled(Verdict::pending("the container was restarted and is not checked yet")));
-                }
+    }
+
+    fn count(&mut self, key: &PodKey) {
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        let state = Some(entry.state());
+        let before = std::mem::replace(&mut entry.counted, state);
+        self.recount(before, state);
+    }
+
+    fn recount(&mut self, before: Option<State>, after: Option<State>) {
+        if before == after {
+            return;
+        }
+        for (state, change) in [(before, -1), (after, 1)] {
+            if let Some(state) = state {
+                *self.states.entry(state).or_default() += change;
             }
         }
-        if self.hold.is_some_and(|hold| now < hold) {
-            return None;
-        }
-        self.hold = None;
-        let report = self.wanted.take()?;
-        self.busy = true;
-        let standing = self.pod.condition().and_then(|c| c.reason.as_deref());
-        let previous = self.told.or_else(|| known_reason(standing));
-        Some(Step::Write { key: key.clone(), pod: Box::new(self.pod.clone()), report, previous })
+        self.states.retain(|_, pods| *pods != 0);
+        self.news = true;
     }
-}
-
-/// The reason that stands on the pod, as one of ours that an Event may already have told.
-fn known_reason(reason: Option<&str>) -> Option<&'static str> {
-    use crate::domain::verdict::Reason as R;
-    [R::Locked, R::PartiallyLocked, R::NotLocked, R::SwappedOut, R::CannotCheck, R::Terminated]
-        .map(R::as_str)
-        .into_iter()
-        .find(|known| Some(*known) == reason)
-}
-
-/// Spreads pods over a tenth around the pause, the same way each time.
-fn jittered(pause: Duration, uid: &str, turn: usize) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    (uid, turn).hash(&mut hasher);
-    let thousandths = u32::try_from(hasher.finish() % 200).unwrap_or_default() + 900;
-    pause.saturating_mul(thousandths) / 1000
 }
 
 #[cfg(test)]
 #[path = "schedule_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod load_tests;

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     controller::assess::tests::{pod, target},
-    domain::verdict::{Figures, Reason},
+    domain::verdict::{Figures, Reason, Verdict},
 };
 
 const INTERVAL: Duration = Duration::from_mins(5);
@@ -21,7 +21,12 @@ fn locked() -> Checked {
         figures: Some(Figures { locked_kb: 1000, ..Figures::default() }),
         message: "all locked".into(),
     };
-    Checked { containers: vec![("c".into(), verdict.clone())], verdict, timed_out: false, headroom: Headroom::new() }
+    Checked {
+        containers: vec![("c".into(), verdict.clone())],
+        verdict,
+        ended: Ended::Through,
+        headroom: Headroom::new(),
+    }
 }
 
 fn only(mut steps: Vec<Step>) -> Step {
@@ -67,14 +72,14 @@ async fn a_running_container_is_checked_at_once_and_the_verdict_written_once() {
 async fn the_wait_for_a_verdict_is_told_once_and_states_are_counted() {
     let now = Instant::now();
     let mut schedule = schedule_with(pod(&json!({})), now);
-    assert_eq!(schedule.states(), HashMap::from([(State::Pending, 1)]));
+    assert_eq!(schedule.states(), Some(&HashMap::from([(State::Pending, 1)])));
     perform(&mut schedule, locked(), Written::Done, now);
     let Step::Write { key, pod, report, .. } = only(schedule.steps(now)) else { panic!("a write is due") };
     let later = now + Duration::from_secs(1);
     let told = schedule.written(&key, pod.uid(), Some(report.clone()), Written::Done, later);
     assert_eq!(told, Some(Duration::from_secs(1)));
     assert_eq!(schedule.written(&key, pod.uid(), Some(report), Written::Done, later), None);
-    assert_eq!(schedule.states(), HashMap::from([(State::Locked, 1)]));
+    assert_eq!(schedule.states(), Some(&HashMap::from([(State::Locked, 1)])));
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,7 +166,7 @@ async fn a_check_that_hung_is_not_repeated_soon() {
     let hung = Checked {
         verdict: Verdict::unknown("x"),
         containers: vec![("c".into(), Verdict::unknown("x"))],
-        timed_out: true,
+        ended: Ended::Hung,
         headroom: Headroom::new(),
     };
     perform(&mut schedule, hung, Written::Done, now);

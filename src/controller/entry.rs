@@ -1,0 +1,309 @@
+//! One pod in the schedule: what is known of it, and what comes next.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    assess::{Assessment, Target},
+    check::{Checked, Ended, Headroom},
+    packed::Packed,
+    pause,
+    pod_view::{PodKey, PodView},
+    report::{self, Report},
+    schedule::Step,
+    slots::Turn,
+};
+use crate::domain::{
+    names,
+    verdict::{State, Verdict},
+};
+
+/// Pause after a write that failed, doubled up to the interval.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// Which slots a step needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    Check,
+    Write,
+}
+
+/// Where the schedule finds a pod.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Nowhere: something is under way, or there is nothing to do before a change.
+    Nowhere,
+    /// In the index, until then.
+    Due(Instant),
+    /// In the queue for a slot of this node.
+    Queued(Lane, Arc<str>, Turn),
+}
+
+/// What the schedule knows of a pod.
+pub(super) struct Entry {
+    pub(super) key: Arc<PodKey>,
+    pub(super) place: Place,
+    /// As what the pod was counted.
+    pub(super) counted: Option<State>,
+    uid: Box<str>,
+    node: Arc<str>,
+    pod: Packed,
+    /// What its label says.
+    seen: Option<State>,
+    assessment: Assessment,
+    /// When to look next; `None` while there is nothing to do before a change.
+    due: Option<Instant>,
+    /// Checks made of these containers.
+    checks: usize,
+    /// Checks of them that did not go through, in a row.
+    failed_checks: u32,
+    /// Writes that failed in a row.
+    failed_writes: u32,
+    /// What the last look into these containers showed.
+    headroom: Headroom,
+    /// Since when the containers run, until the first verdict on them stands.
+    waiting_since: Option<Instant>,
+    /// What is to be written next.
+    wanted: Option<Box<Report>>,
+    /// What was written last, until the watch shows it.
+    written: Option<Box<Report>>,
+    /// The last reason that an Event told.
+    told: Option<&'static str>,
+    /// No write before this, after one that failed.
+    hold: Option<Instant>,
+    /// A check or a write is under way.
+    busy: bool,
+    /// The pod changed while it was.
+    changed: bool,
+}
+
+impl Entry {
+    pub(super) fn new(
+        key: Arc<PodKey>,
+        pod: &PodView,
+        assessment: Assessment,
+        interval: Duration,
+        now: Instant,
+    ) -> Self {
+        let mut entry = Self {
+            key,
+            place: Place::Nowhere,
+            counted: None,
+            uid: pod.uid().into(),
+            node: pod.spec.node_name.as_deref().unwrap_or_default().into(),
+            pod: Packed::new(pod),
+            seen: state_on(pod),
+            assessment,
+            due: Some(now),
+            checks: 0,
+            failed_checks: 0,
+            failed_writes: 0,
+            headroom: Headroom::new(),
+            waiting_since: None,
+            wanted: None,
+            written: None,
+            told: None,
+            hold: None,
+            busy: false,
+            changed: false,
+        };
+        match (&entry.assessment, entry.seen.filter(|state| *state != State::Pending)) {
+            // What an earlier run of the controller said of these very containers.
+            (Assessment::Check(targets), Some(state))
+                if pod.annotation(names::STATUS).is_some() && report::speaks_of(pod, None, targets) =>
+            {
+                // After a restart thousands stand like this: they are looked at again bit by bit.
+                if state == State::Locked {
+                    entry.checks = pause::FIRST_CHECKS;
+                    entry.due = Some(now + pause::spread(&entry.uid, interval));
+                }
+            }
+            (Assessment::Check(_), _) => entry.waiting_since = Some(now),
+            (Assessment::Clean | Assessment::Settled(_), _) => {}
+        }
+        entry
+    }
+
+    pub(super) fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    pub(super) fn node(&self) -> &Arc<str> {
+        &self.node
+    }
+
+    pub(super) fn awaits_first_verdict(&self) -> bool {
+        self.waiting_since.is_some()
+    }
+
+    /// By what was last written or, before that, seen.
+    pub(super) fn state(&self) -> State {
+        self.written.as_ref().map(|report| report.verdict.state).or(self.seen).unwrap_or(State::Pending)
+    }
+
+    /// Takes in how the pod looks now; gives whether that changes what there is to do.
+    pub(super) fn see(&mut self, pod: &PodView, assessment: Assessment, now: Instant) -> bool {
+        self.pod = Packed::new(pod);
+        self.seen = state_on(pod);
+        if self.node.is_empty() {
+            self.node = pod.spec.node_name.as_deref().unwrap_or_default().into();
+        }
+        if self.written.as_ref().is_some_and(|report| report.stands_on(pod)) {
+            self.written = None;
+        }
+        let changed = self.assessment != assessment;
+        if changed {
+            self.assessment = assessment;
+            self.checks = 0;
+            self.failed_checks = 0;
+            self.headroom.clear();
+            self.due = Some(now);
+            self.wanted = None;
+            self.changed = true;
+            self.waiting_since = matches!(self.assessment, Assessment::Check(_)).then_some(now);
+        }
+        changed
+    }
+
+    /// When there is something to decide, if nothing else happens.
+    pub(super) fn wakes(&self, now: Instant) -> Option<Instant> {
+        match (self.busy, &self.wanted) {
+            (true, _) => None,
+            (false, Some(_)) => Some(self.hold.unwrap_or(now)),
+            (false, None) => self.due,
+        }
+    }
+
+    /// What is to be done now.
+    pub(super) fn decide(&mut self, now: Instant) -> Option<Lane> {
+        if self.wanted.is_none() && self.due.is_some_and(|due| due <= now) {
+            match &self.assessment {
+                Assessment::Clean => return Some(Lane::Write),
+                Assessment::Settled(verdict) => {
+                    let verdict = verdict.clone();
+                    self.due = None;
+                    self.want(Report::settled(verdict));
+                }
+                Assessment::Check(targets) => {
+                    let speaks = |pod| report::speaks_of(&pod, self.written.as_deref(), targets);
+                    if !self.pod.unpack().is_some_and(speaks) {
+                        // What stands there was said of a container that is no more.
+                        let message = "the container was restarted and is not checked yet";
+                        self.want(Report::settled(Verdict::pending(message)));
+                    }
+                    if self.wanted.is_none() {
+                        return Some(Lane::Check);
+                    }
+                }
+            }
+        }
+        if self.wanted.is_none() || self.hold.is_some_and(|hold| now < hold) {
+            return None;
+        }
+        self.hold = None;
+        Some(Lane::Write)
+    }
+
+    /// Begins the check that was decided; also gives the uid.
+    pub(super) fn check(&mut self) -> Option<(String, Step)> {
+        let Assessment::Check(targets) = &self.assessment else { return None };
+        let (uid, targets, headroom) = (self.uid.to_string(), targets.clone(), self.headroom.clone());
+        self.begin();
+        Some((uid.clone(), Step::Check { key: self.key.as_ref().clone(), uid, targets, headroom }))
+    }
+
+    /// Begins the write that was decided.
+    pub(super) fn write(&mut self) -> Option<Step> {
+        let pod = Box::new(self.pod.unpack()?);
+        let key = self.key.as_ref().clone();
+        self.begin();
+        let Some(report) = self.wanted.take() else {
+            self.due = None;
+            return Some(Step::Clean { key, pod });
+        };
+        let standing = pod.condition().and_then(|c| c.reason.as_deref());
+        let previous = self.told.or_else(|| known_reason(standing));
+        Some(Step::Write { key, pod, report: *report, previous })
+    }
+
+    fn begin(&mut self) {
+        self.place = Place::Nowhere;
+        self.busy = true;
+        self.changed = false;
+    }
+
+    /// A check ended.
+    pub(super) fn checked(&mut self, targets: &[Target], checked: Checked, interval: Duration, now: Instant) {
+        self.busy = false;
+        if !matches!(&self.assessment, Assessment::Check(current) if current == targets) {
+            self.due = Some(now);
+            return;
+        }
+        let pause = pause::after(checked.ended, self.checks, self.failed_checks, interval);
+        self.checks = self.checks.saturating_add(1);
+        self.failed_checks = if checked.ended == Ended::Through { 0 } else { self.failed_checks.saturating_add(1) };
+        self.headroom.resize(checked.headroom.len(), None);
+        for (known, seen) in self.headroom.iter_mut().zip(checked.headroom) {
+            *known = seen.or(*known);
+        }
+        self.due = Some(now + pause::jittered(pause, &self.uid, self.checks));
+        self.want(Report::checked(checked.verdict, &checked.containers, targets));
+        if self.wanted.is_none() {
+            // It stood there already.
+            self.waiting_since = None;
+        }
+    }
+
+    /// A report stands now; gives how long containers waited for it, when it was the first on them.
+    pub(super) fn written(&mut self, report: Report, now: Instant) -> Option<Duration> {
+        self.busy = false;
+        self.failed_writes = 0;
+        let verdict = &report.verdict;
+        let outcome = verdict.state != State::Pending;
+        if outcome {
+            self.told = Some(verdict.reason.as_str());
+        }
+        // The watch may have been quicker than the answer.
+        let shown = self.pod.unpack().is_some_and(|pod| report.stands_on(&pod));
+        self.written = (!shown).then(|| Box::new(report));
+        if outcome { self.waiting_since.take().map(|since| now - since) } else { None }
+    }
+
+    /// A write failed.
+    pub(super) fn not_written(&mut self, report: Option<Report>, interval: Duration, now: Instant) {
+        self.busy = false;
+        let pause = pause::doubled(FIRST_RETRY, self.failed_writes).min(interval);
+        self.failed_writes = self.failed_writes.saturating_add(1);
+        let retry = now + pause::jittered(pause, &self.uid, self.checks);
+        match report {
+            Some(report) => {
+                if !self.changed {
+                    self.wanted = Some(Box::new(report));
+                }
+                self.hold = Some(retry);
+            }
+            None => self.due = Some(retry),
+        }
+    }
+
+    fn want(&mut self, report: Report) {
+        let standing = self.pod.unpack().is_some_and(|pod| report.stands_on(&pod))
+            && self.written.as_ref().is_none_or(|written| report.is_like(written));
+        self.wanted = (!standing).then(|| Box::new(report));
+    }
+}
+
+/// The state in the pod's label.
+fn state_on(pod: &PodView) -> Option<State> {
+    State::ALL.into_iter().find(|state| pod.label() == Some(state.label()))
+}
+
+/// The reason that stands on the pod, as one of ours that an Event may already have told.
+fn known_reason(reason: Option<&str>) -> Option<&'static str> {
+    use crate::domain::verdict::Reason as R;
+    [R::Locked, R::PartiallyLocked, R::NotLocked, R::SwappedOut, R::CannotCheck, R::Terminated]
+        .map(R::as_str)
+        .into_iter()
+        .find(|known| Some(*known) == reason)
+}
