@@ -23,6 +23,7 @@ mod init;
 mod injectors;
 mod levels;
 mod matrix;
+mod monitoring;
 mod offline;
 mod policies;
 mod states;

@@ -84,20 +84,31 @@ def used_in_templates():
             yield from (f"webhook.{name}", f"controller.{name}")
 
 
+def switches(path, described):
+    """What has to be given before the value can do anything: the switch of its section, of objects that need one."""
+    section = path.rsplit(".", 1)[0]
+    if path.endswith(".create"):
+        # without an account of ours the name of another one has to be given
+        yield from ("--set", f"{section}.name=existing")
+    if f"{section}.enabled" in described and section.startswith(("metrics.", "networkPolicy")):
+        if path != f"{section}.renderMode" and f"{section}.renderMode" in described:
+            yield from ("--set", f"{section}.renderMode=alwaysRender")
+        if path != f"{section}.enabled":
+            yield from ("--set", f"{section}.enabled=true")
+
+
 def without_effect(described):
     """Values whose change, alone, changes nothing in the manifests."""
     other, default = values_as_json("--values", EVERYTHING), values_as_json()
-    plain = helm(CHART)
+    plain = {}
     for path in described:
         if lookup(other, path) == lookup(default, path):
             yield f"{path} (ci/everything-values.yaml sets its default)"
             continue
-        before, given = plain, ["--set-json", f"{path}={json.dumps(lookup(other, path))}"]
-        if path.endswith(".create"):
-            # without an account of ours the name of another one has to be given
-            name = ["--set", path.removesuffix("create") + "name=existing"]
-            before, given = helm(CHART, *name), given + name
-        if helm(CHART, *given) == before:
+        before = tuple(switches(path, described))
+        if before not in plain:
+            plain[before] = helm(CHART, *before)
+        if helm(CHART, *before, "--set-json", f"{path}={json.dumps(lookup(other, path))}") == plain[before]:
             yield path
 
 
