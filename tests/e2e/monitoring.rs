@@ -16,10 +16,10 @@ use crate::{
     cluster::{Namespace, RELEASE, SYSTEM, apply, eventually, kubectl, kubectl_with, nbdkit, opted_in, run, succeed},
 };
 
-/// A process that ends with the test.
-struct Running(Child);
+/// `kubectl proxy`, by which a process on this machine reaches API server and pods.
+struct Proxy(Child);
 
-impl Drop for Running {
+impl Drop for Proxy {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
@@ -35,13 +35,13 @@ impl Drop for Applied {
     }
 }
 
-/// `kubectl proxy`, by which a process on this machine reaches API server and pods, and its port.
-fn proxy() -> (Running, String) {
+/// With its address.
+fn proxy() -> (Proxy, String) {
     let mut child = Command::new("kubectl").args(["proxy", "--port=0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim().rsplit(' ').next().unwrap().to_owned();
-    (Running(child), address)
+    (Proxy(child), address)
 }
 
 fn rendered(only: &str, settings: &[&str]) -> String {
@@ -57,53 +57,55 @@ fn rules() -> String {
     text.split_once("\nspec:\n").unwrap().1.to_owned()
 }
 
-/// Prometheus with these rules. It finds the pods as by a ServiceMonitor, and reads them by way of the proxy.
+/// The pods behind the Service for metrics, as a ServiceMonitor would find them, read by way of the proxy. Debian's
+/// Prometheus cannot look into a cluster itself.
+fn targets(proxy: &str) -> Vec<Value> {
+    let of = "kubernetes.io/service-name=memlock-operator-metrics";
+    let slices: Value =
+        serde_json::from_str(&kubectl(&["-n", SYSTEM, "get", "endpointslices", "-l", of, "-o", "json"])).unwrap();
+    let slices = slices["items"].as_array().unwrap();
+    let named = slices.iter().filter(|slice| slice["ports"][0]["name"] == "metrics");
+    let endpoints =
+        named.flat_map(|slice| slice["endpoints"].as_array().unwrap().iter().map(|e| (e, &slice["ports"][0]["port"])));
+    let target = |(endpoint, port): (&Value, &Value)| {
+        let pod = endpoint["targetRef"]["name"].as_str().unwrap();
+        let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:{port}/proxy/metrics");
+        json!({ "targets": [proxy], "labels": { "__metrics_path__": path, "namespace": SYSTEM, "pod": pod, "instance": pod } })
+    };
+    endpoints.map(target).collect()
+}
+
+/// Prometheus with the chart's rules, and what it reads.
 struct Prometheus {
-    _process: Running,
+    process: Child,
     address: String,
     folder: PathBuf,
 }
 
 impl Prometheus {
-    fn start(proxy: &str) -> Self {
+    fn start(proxy: &str, targets: &[Value]) -> Self {
         let folder = std::env::temp_dir().join(format!("memlock-e2e-prometheus-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("rules.yaml"), rules()).unwrap();
-        let relabel = |source: &[&str], regex: &str, target: &str, replacement: &str| json!({ "source_labels": source, "regex": regex, "target_label": target, "replacement": replacement });
-        let pod = "/api/v1/namespaces/${1}/pods/${2}:8080/proxy/metrics";
         let configuration = json!({
             "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
             "rule_files": [folder.join("rules.yaml")],
             "scrape_configs": [
                 { "job_name": "api-server", "static_configs": [{ "targets": [proxy] }] },
-                {
-                    "job_name": "memlock",
-                    "kubernetes_sd_configs": [{
-                        "role": "endpoints", "api_server": format!("http://{proxy}"), "namespaces": { "names": [SYSTEM] },
-                        "selectors": [{ "role": "endpoints", "label": "app.kubernetes.io/component=metrics" }],
-                    }],
-                    "relabel_configs": [
-                        relabel(&["__address__"], "(.*)", "instance", "${1}"),
-                        relabel(&["__meta_kubernetes_namespace", "__meta_kubernetes_pod_name"], "(.*);(.*)", "__metrics_path__", pod),
-                        relabel(&["__meta_kubernetes_namespace"], "(.*)", "namespace", "${1}"),
-                        relabel(&["__meta_kubernetes_pod_name"], "(.*)", "pod", "${1}"),
-                        relabel(&["__meta_kubernetes_pod_label_app_kubernetes_io_component"], "(.*)", "component", "${1}"),
-                        relabel(&[], "(.*)", "__address__", proxy),
-                    ],
-                },
+                { "job_name": "memlock", "static_configs": targets },
             ],
         });
         let file = folder.join("prometheus.json");
         fs::write(&file, configuration.to_string()).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let child = Command::new("prometheus")
+        let process = Command::new("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
             .arg("--log.level=warn")
             .spawn()
             .expect("prometheus is on PATH: tests/cluster/cluster packages");
-        Self { _process: Running(child), address, folder }
+        Self { process, address, folder }
     }
 
     fn ask(&self, expression: &str) -> Vec<Value> {
@@ -123,7 +125,8 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        drop(self._process.0.kill());
+        drop(self.process.kill());
+        drop(self.process.wait());
         drop(fs::remove_dir_all(&self.folder));
     }
 }
@@ -169,17 +172,22 @@ fn every_query_of_dashboard_and_alerts_has_an_answer() {
     let namespace = Namespace::new("monitoring");
     let _failing = failing_calls(&namespace);
     let (_proxy, address) = proxy();
-    let prometheus = Prometheus::start(&address);
     let pods: Value = serde_json::from_str(&kubectl(&["-n", SYSTEM, "get", "pods", "-o", "json"])).unwrap();
     let wanted = pods["items"].as_array().unwrap().len();
-    eventually("every pod of the release scraped", || {
+    let targets = eventually("every pod of the release behind the Service", || {
+        let found = targets(&address);
+        if found.len() == wanted { Ok(found) } else { Err(format!("{} of {wanted}", found.len())) }
+    });
+    let prometheus = Prometheus::start(&address, &targets);
+    eventually("every pod of the release read", || {
         let found = prometheus.ask("up{job=\"memlock\"} == 1").len();
         if found == wanted { Ok(()) } else { Err(format!("{found} of {wanted}")) }
     });
 
     // Something of everything that is counted: locked, not locked, refused, calls that fail.
     for (name, arguments) in [("locked", &["--swap"][..]), ("unlocked", &[])] {
-        assert!(namespace.create(&nbdkit(name, &opted_in(), arguments)).status.success());
+        let created = namespace.create(&nbdkit(name, &opted_in(), arguments));
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
     }
     let wrong = json!({ "memlock.dev/swap-device": "perhaps" });
     assert!(!namespace.create(&nbdkit("wrong", &wrong, &[])).status.success());
