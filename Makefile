@@ -32,9 +32,10 @@ lint: $(CARGO_DENY) ## formatting, clippy, dependencies, scripts
 unit: ## unit, golden, property and HTTP tests
 	INSTA_UPDATE=no cargo test --locked
 
-chart: ## the chart's renders, schema and rules
+chart: ## the chart's renders, schema and rules, with Helm 4 and 3
 	tests/cluster/cluster build
 	PATH="$$(tests/cluster/cluster path):$$PATH" charts/memlock-operator/check
+	helm3=$$(tests/helm3/build) && PATH="$$helm3:$$PATH" charts/memlock-operator/check
 
 cluster-check: ## the local cluster's own guarantees
 	tests/cluster/check

@@ -76,7 +76,7 @@ def open_objects(node, path="#"):
 
 
 def used_in_templates():
-    for file in sorted((CHART / "templates").iterdir()):
+    for file in sorted((CHART / "templates").rglob("*.*")):
         text = file.read_text()
         yield from re.findall(r"\.Values\.([A-Za-z]+(?:\.[A-Za-z]+)*)", text)
         # _pod.tpl is called once with .Values.webhook and once with .Values.controller as .values
