@@ -8,6 +8,8 @@ mod events;
 mod metrics;
 mod packed;
 mod pause;
+
+mod namespaces;
 mod pod_view;
 mod report;
 mod schedule;

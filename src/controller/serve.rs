@@ -31,6 +31,9 @@ pub struct Args {
     /// The Secret that holds the webhook's certificate.
     #[arg(long, env = "MEMLOCK_CERTIFICATE_SECRET")]
     pub certificate_secret: String,
+    /// Namespaces whose pods are checked, comma separated; none: all of them.
+    #[arg(long, value_delimiter = ',')]
+    pub namespaces: Vec<String>,
     /// The namespace of that Service and that Secret.
     #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: String,
@@ -56,7 +59,7 @@ pub async fn run(args: Args) -> Result<()> {
     let publisher = Publisher::new(&client, names);
     let engine =
         Engine::new(client.clone(), Events::new(client.clone(), args.instance), Metrics::register(&mut registry));
-    let changes = watch(&client);
+    let changes = watch(&client, &args.namespaces);
 
     supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, shutdown.clone()));
     supervisor.spawn("certificate", {

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future::ready, stream::select_all};
 use kube::{
     Api, Client,
     core::DeserializeGuard,
@@ -16,7 +16,10 @@ use kube::{
 };
 use tracing::warn;
 
-use super::pod_view::{PodKey, PodView};
+use super::{
+    namespaces::Namespaces,
+    pod_view::{PodKey, PodView},
+};
 
 /// What happened to a pod.
 #[derive(Debug, Clone)]
@@ -29,9 +32,21 @@ pub(super) enum Change {
     Listed(HashSet<PodKey>),
 }
 
-/// Watches until dropped; failures are said and tried again with back-off.
-pub(super) fn watch(client: &Client) -> impl Stream<Item = Change> + Send + 'static + use<> {
-    let pods: Api<DeserializeGuard<PodView>> = Api::all(client.clone());
+/// Watches these namespaces, or where none is named the whole cluster, until dropped.
+pub(super) fn watch(client: &Client, namespaces: &[String]) -> impl Stream<Item = Change> + Send + 'static + use<> {
+    let apis: Vec<_> = if namespaces.is_empty() {
+        vec![Api::all(client.clone())]
+    } else {
+        namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    };
+    let mut merged = Namespaces::new(apis.len());
+    let watches = apis.into_iter().enumerate();
+    let watches = watches.map(|(number, pods)| Box::pin(watch_one(pods).map(move |change| (number, change))));
+    select_all(watches).filter_map(move |(number, change)| ready(merged.merge(number, change)))
+}
+
+/// Failures are said and tried again with back-off.
+fn watch_one(pods: Api<DeserializeGuard<PodView>>) -> impl Stream<Item = Change> + Send + 'static {
     let mut listed = HashSet::new();
     watcher::watcher(pods, watcher::Config::default()).default_backoff().filter_map(move |event| {
         let change = match event {

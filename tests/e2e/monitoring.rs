@@ -50,14 +50,14 @@ fn rendered(only: &str, settings: &[&str]) -> String {
     succeed("helm", &arguments)
 }
 
-/// The groups of the PrometheusRule, as Prometheus itself reads them.
+/// The groups of the `PrometheusRule`, as Prometheus itself reads them.
 fn rules() -> String {
     let on = ["metrics.prometheusRule.enabled=true", "metrics.prometheusRule.renderMode=alwaysRender"];
     let text = rendered("templates/prometheus-rule.yaml", &on);
     text.split_once("\nspec:\n").unwrap().1.to_owned()
 }
 
-/// The pods behind the Service for metrics, as a ServiceMonitor would find them, read by way of the proxy. Debian's
+/// The pods behind the Service for metrics, as a `ServiceMonitor` would find them, read by way of the proxy. Debian's
 /// Prometheus cannot look into a cluster itself.
 fn targets(proxy: &str) -> Vec<Value> {
     let of = "kubernetes.io/service-name=memlock-operator-metrics";

@@ -51,3 +51,10 @@ app.kubernetes.io/component: {{ .component }}
 {{- else -}}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
+
+{{- /* Where helm test creates its pod: of the namespaces that are served the first, where only some are and none is chosen. */ -}}
+{{- define "memlock.testNamespace" -}}
+{{- if .Values.test.namespace -}}{{ .Values.test.namespace }}
+{{- else -}}{{ first (concat .Values.namespaces (list "default")) }}
+{{- end -}}
+{{- end -}}

@@ -10,6 +10,11 @@ matchExpressions:
   - key: kubernetes.io/metadata.name
     operator: NotIn
     values: [{{ .Release.Namespace | quote }}, kube-system]
+  {{- with .Values.namespaces }}
+  - key: kubernetes.io/metadata.name
+    operator: In
+    values: [{{ join ", " . }}]
+  {{- end }}
   {{- with .Values.webhook.namespaceSelector.matchExpressions }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
