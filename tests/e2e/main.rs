@@ -26,6 +26,7 @@ mod matrix;
 mod monitoring;
 mod offline;
 mod policies;
+mod rights;
 mod states;
 mod swap;
 mod verification;

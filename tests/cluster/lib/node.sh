@@ -48,6 +48,7 @@ prepare_state() {
   render "$source_dir/config/containerd.toml" >"$state/etc/containerd.toml"
   render "$source_dir/config/kubelet.yaml" >"$state/etc/kubelet.yaml"
   render "$source_dir/config/cni.conflist" >"$state/etc/cni/10-pods.conflist"
+  render "$source_dir/config/audit.yaml" >"$state/etc/audit.yaml"
   for file in "$source_dir"/config/flags/*; do
     render "$file" | sed -E 's/[[:space:]]+#.*//' >"$state/etc/${file##*/}.flags"
   done
