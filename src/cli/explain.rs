@@ -3,15 +3,17 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use super::{
     changes, compose, engines,
-    inject::{misplaced, unfit},
+    inject::unfit,
     manifest::kinds::Place,
+    misplaced,
     note::{Note, Severity},
     offline::{self, Content, EngineArgs, Files, Object},
 };
-use crate::domain::inject::{self, Settings, Verb};
+use crate::domain::inject::{self, Injection, Settings, Step, Verb};
 
 /// `memlock-operator explain`.
 #[derive(Debug, Args)]
@@ -63,6 +65,27 @@ pub(super) fn explain(args: &ExplainArgs) -> ExitCode {
     offline::finish(&report.notes, &report.text, true)
 }
 
+/// What is decided about a pod, line by line: a label and its text.
+pub(super) fn in_words(raw: &Value, injection: &Injection, slip: Option<String>) -> Vec<(&'static str, String)> {
+    let decision = &injection.decision;
+    let verb = match decision.verb {
+        Verb::Inject => "inject",
+        Verb::Untouched => "leave as it is",
+        Verb::Deny => "deny",
+    };
+    let mut lines = vec![("decision", format!("{verb} ({})", decision.reason.as_str()))];
+    if decision.steps.is_empty() {
+        lines.push(("because", decision.message.clone()));
+    }
+    let step = |step: &Step| ("container", format!("{}: {}: {}", step.container, step.row.as_str(), step.message));
+    lines.extend(decision.steps.iter().map(step));
+    let said = |warning: &&String| decision.steps.iter().all(|step| step.message != **warning);
+    let warnings = decision.warnings.iter().filter(said).cloned().chain(slip);
+    lines.extend(warnings.map(|warning| ("warning", warning)));
+    lines.extend(changes::in_words(raw, &injection.patch).into_iter().map(|change| ("change", change)));
+    lines
+}
+
 struct Report {
     text: String,
     notes: Vec<Note>,
@@ -92,27 +115,11 @@ impl Report {
             }
         };
         self.head(source, object, &place.owner, &place.title);
+        let slip = misplaced::sentence(&object.value, place);
+        for (label, text) in in_words(raw, &injection, slip) {
+            self.line(label, &text);
+        }
         let decision = injection.decision;
-        let verb = match decision.verb {
-            Verb::Inject => "inject",
-            Verb::Untouched => "leave as it is",
-            Verb::Deny => "deny",
-        };
-        self.line("decision", &format!("{verb} ({})", decision.reason.as_str()));
-        if decision.steps.is_empty() {
-            self.line("because", &decision.message);
-        }
-        for step in &decision.steps {
-            self.line("container", &format!("{}: {}: {}", step.container, step.row.as_str(), step.message));
-        }
-        let said = |warning: &&String| decision.steps.iter().all(|step| step.message != **warning);
-        let slip = misplaced(source, object, place).map(|note| note.sentence);
-        for warning in decision.warnings.iter().filter(said).chain(&slip) {
-            self.line("warning", warning);
-        }
-        for change in changes::in_words(raw, &injection.patch) {
-            self.line("change", &change);
-        }
         if decision.verb == Verb::Deny {
             let title = Some(place.title.as_str());
             self.notes.push(object.note(source, Severity::Refused, &place.owner, title, decision.message));

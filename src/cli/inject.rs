@@ -13,11 +13,11 @@ use super::{
         kinds::Place,
         write::{self, Written},
     },
+    misplaced,
     note::{Note, Severity},
     offline::{self, Content, EngineArgs, Files, Input, Object},
 };
 use crate::domain::{
-    annotations::ANNOTATIONS,
     inject::{self, Reason, Row, Settings, UndoError, Verb},
     names,
 };
@@ -294,22 +294,6 @@ fn apply(raw: &mut Value, patch: &Patch) -> Result<(), String> {
 
 /// The commonest slip: the annotation stands on the workload, where no pod ever gets it.
 pub(super) fn misplaced(source: &str, object: &Object, place: &Place) -> Option<Note> {
-    let path = place.pointer.strip_prefix(&place.owner).filter(|path| !path.is_empty())?;
-    let known = |key: &str| ANNOTATIONS.iter().any(|annotation| annotation.key == key);
-    let annotations = |pointer: String| object.value.pointer(&format!("{pointer}/metadata/annotations"));
-    let on_pod = annotations(place.pointer.clone());
-    // A CronJob has a template in between, which is as wrong a place.
-    let between = path.rfind("/spec/template").map(|end| format!("{}{}", place.owner, path.get(..end).unwrap_or("")));
-    let owners = [Some(place.owner.clone()), between.filter(|between| *between != place.owner)];
-    let key = owners.into_iter().flatten().find_map(|owner| {
-        let keys = annotations(owner)?.as_object()?.keys();
-        keys.map(String::as_str).find(|key| known(key) && on_pod.and_then(|found| found.get(key)).is_none())
-    })?;
-    let where_to = path.trim_start_matches('/').replace('/', ".");
-    let sentence = format!(
-        "the annotation {key} stands on the {} itself, and its pods never get it; move it to {where_to}.metadata.annotations{}",
-        place.title.split(' ').next().unwrap_or("workload"),
-        if key == names::SWAP_DEVICE { ", or nothing is done for them" } else { "" },
-    );
+    let sentence = misplaced::sentence(&object.value, place)?;
     Some(object.note(source, Severity::Warning, &place.owner, Some(&place.title), sentence))
 }

@@ -6,6 +6,7 @@ mod engines;
 mod explain;
 mod inject;
 mod manifest;
+mod misplaced;
 mod note;
 mod offline;
 
