@@ -1,6 +1,7 @@
-//! The commands of `memlock-operator`.
+//! The commands of `memlock-operator`, and those of the kubectl plugin.
 
 mod changes;
+mod cluster;
 mod compose;
 mod engines;
 mod explain;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
+pub use cluster::Plugin;
 use explain::ExplainArgs;
 pub use inject::rewrite;
 use inject::{InjectArgs, UninjectArgs};

@@ -5,6 +5,7 @@ mod check;
 mod engine;
 mod entry;
 mod events;
+mod live;
 mod metrics;
 mod packed;
 mod pause;
@@ -17,4 +18,5 @@ mod serve;
 mod slots;
 mod watch;
 
+pub use live::look;
 pub use serve::{Args, run};
