@@ -25,6 +25,7 @@ mod levels;
 mod matrix;
 mod monitoring;
 mod offline;
+mod plugin;
 mod policies;
 mod rights;
 mod states;
