@@ -7,10 +7,9 @@ mod entry;
 mod events;
 mod live;
 mod metrics;
+mod namespaces;
 mod packed;
 mod pause;
-
-mod namespaces;
 mod pod_view;
 mod report;
 mod schedule;

@@ -45,7 +45,7 @@ fn create(namespace: &Namespace, name: &str, annotations: &Value, arguments: &[&
     apply(&pod);
 }
 
-/// A StatefulSet of the example daemon with annotations on itself and in its template.
+/// A `StatefulSet` of the example daemon with annotations on itself and in its template.
 fn stateful_set(namespace: &Namespace, name: &str, own: &Value, inside: &Value) {
     let pod = nbdkit("", inside, &["--swap"]);
     let labels = json!({ "app": name });
