@@ -18,6 +18,7 @@ mod admission;
 mod chart;
 mod cluster;
 mod fleet;
+mod harmless;
 mod host;
 mod init;
 mod injectors;

@@ -156,17 +156,18 @@ static void *clones(void *stack) { for (;;) { clone(leave, (char *)stack + MIB, 
 static void churn(void) { none(); churning(forks, NULL); }
 static void churn_locked(void) { all(); churning(clones, touched(MIB)); }
 
-/* The others are put into swap from outside, between "full" and the signal. */
-static void pressed(void) {
+/* The others are changed, or their surroundings are, between a word and the signal. */
+static void say_and_wait(const char *word) {
     sigset_t go;
     int which;
     sigemptyset(&go);
     sigaddset(&go, SIGUSR1);
     sigprocmask(SIG_BLOCK, &go, NULL);
-    puts("full");
+    puts(word);
     fflush(stdout);
     must(sigwait(&go, &which) == 0, "wait");
 }
+static void pressed(void) { say_and_wait("full"); }
 static void pressed_none(void) { touched(40 * MIB); pressed(); }
 static void pressed_page(void) { must(mlock(touched(40 * MIB), 4096) == 0, "mlock"); pressed(); }
 static void pressed_all(void) { touched(40 * MIB); lock_all(); pressed(); }
@@ -189,6 +190,26 @@ static void crashing(void) {
 }
 static void unlocking(void) { all(); pressed(); must(munlockall() == 0, "munlockall"); }
 
+/* Of the container's own memory control group, version 1 or 2. */
+static size_t charged(const char *first, const char *second) {
+    FILE *file = fopen(first, "r");
+    size_t bytes = 0;
+    if (!file) file = fopen(second, "r");
+    must(file && fscanf(file, "%zu", &bytes) == 1 && fclose(file) == 0, "read the memory control group");
+    return bytes;
+}
+/* Locks, and fills its memory limit in steps: but for so many MiB each. */
+static void filling(void) {
+    lock_all();
+    size_t limit = charged("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max");
+    for (char **step = arguments + 2; *step; step++) {
+        size_t left = strtoul(*step, NULL, 10) * MIB;
+        while (charged("/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory.current") + left + 65536 < limit)
+            touched(65536);
+        say_and_wait(*step);
+    }
+}
+
 static const struct { const char *name; void (*enter)(void); } states[] = {
 #define STATE(name) {#name, name}
     STATE(none), STATE(all), STATE(all_then_map), STATE(current_then_map), STATE(current_then_page), STATE(current_then_stack),
@@ -202,7 +223,7 @@ static const struct { const char *name; void (*enter)(void); } states[] = {
 /* Not in the table, for other tests. */
 #define OTHER(name) {#name, name}
     OTHER(pressed_none), OTHER(pressed_page), OTHER(pressed_all), OTHER(pressed_onfault), OTHER(pressed_then_onfault),
-    OTHER(pressed_then_all), OTHER(pressed_shared), OTHER(crashing), OTHER(unlocking),
+    OTHER(pressed_then_all), OTHER(pressed_shared), OTHER(crashing), OTHER(unlocking), OTHER(filling),
 };
 
 int main(int count, char **given) {
