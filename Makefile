@@ -40,7 +40,7 @@ chart: ## the chart's renders, schema and rules, with Helm 4 and 3
 cluster-check: ## the local cluster's own guarantees
 	tests/cluster/check
 
-e2e: ## the product on the local cluster
+e2e: ## the product on the local cluster (MEMLOCK_FULL=1: with the full counts, half an hour)
 	tests/e2e/run
 
 podman: ## what is said of containers without Kubernetes, on Podman
@@ -58,6 +58,7 @@ fuzz: ## ten million inputs for each fuzz target; needs a nightly compiler, and 
 bench: ## what it costs
 	cargo bench --locked --bench inject
 	benches/agent
+	benches/check
 
 arm64: ## the agent on an emulated arm64 machine; fetches a kernel
 	agent/tests/aarch64/run
