@@ -5,13 +5,13 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::verdict::State;
+use crate::domain::verdict::{Reason, State, Verdict};
 
 /// Most bytes of `spec` and `status` together, as JSON.
 pub const MAX_BYTES: usize = 1_024;
 
 /// Which container it speaks of. Written once; the pod of the owner reference is the one that was checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[kube(
     group = "memlock.dev",
     version = "v1alpha1",
@@ -125,13 +125,16 @@ pub enum SwapDeviceState {
     Unknown,
     /// Not running, or not checked since it started.
     Pending,
+    /// The same, and the webhook did not do its part.
+    NotInjected,
     /// Everything that can be locked is, and none of it is in swap.
     Locked,
 }
 
-impl From<State> for SwapDeviceState {
-    fn from(state: State) -> Self {
-        match state {
+impl From<&Verdict> for SwapDeviceState {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict.state {
+            _ if verdict.reason == Reason::NotInjected => Self::NotInjected,
             State::Swapped => Self::Swapped,
             State::Unlocked => Self::Unlocked,
             State::Partial => Self::Partial,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::pod_view::{Container, PodView};
 use crate::domain::{
-    intent::{self, Annotations},
+    intent::{self, Annotations, IntentError, LockBy},
     names,
     probe::AGENT_WITH_CAPABILITY,
     quantity,
@@ -15,18 +15,39 @@ use crate::domain::{
 /// there does not hold for the node's memory.
 const SANDBOXED_RUNTIMES: [&str; 3] = ["gvisor", "runsc", "kata"];
 
-/// One container that runs and is to be checked.
+/// Said where the webhook should have acted and did not.
+const MISSED: &str = "the webhook has not changed this pod: it was created before the webhook stood, annotated later, or let through with a warning; create it anew and read the warnings";
+/// The same of a static pod, which the kubelet starts whatever admission says.
+const MISSED_STATIC: &str =
+    "no webhook can change a static pod: add IPC_LOCK to securityContext.capabilities.add in its manifest on the node";
+
+/// One container that is to be checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) container: String,
-    /// `containerd://…`: another one after each restart.
-    pub(super) id: String,
+    /// `containerd://…`: another one after each restart; `None`: it does not run.
+    pub(super) id: Option<String>,
     /// In bytes; `None`: no limit.
     pub(super) memory_limit: Option<u64>,
     /// What else the author asked for.
     pub(super) wanted: Wanted,
     /// What of the agent is in there.
     pub(super) agent: Agent,
+    /// The webhook should have changed it and did not: what to do.
+    pub(super) missed: Option<&'static str>,
+}
+
+impl Target {
+    /// What is said while it does not run. Without the kubelet's word for why, which changes with every turn of a crash
+    /// loop.
+    pub(super) fn pending(&self) -> Verdict {
+        let pending =
+            Verdict::pending(format!("container {} is not running; it is checked as soon as it runs", self.container));
+        match self.missed {
+            Some(missed) => pending.not_injected(missed),
+            None => pending,
+        }
+    }
 }
 
 /// Which probe of the agent a container has.
@@ -47,32 +68,22 @@ pub(super) enum Assessment {
     Clean,
     /// Nothing can be checked now; this is what is said until something changes.
     Settled(Verdict),
-    /// All chosen containers run: check them.
+    /// Some of the chosen containers run: check them.
     Check(Vec<Target>),
 }
 
 /// Assesses a pod of interest.
 pub(super) fn assess(pod: &PodView) -> Assessment {
-    const NONE: &Annotations = &Annotations::new();
-    let annotations = pod.metadata.annotations.as_ref().unwrap_or(NONE);
-    // A pod that opted out and still waits for us would never be Ready: it stays managed.
-    let mut opted_in = Cow::Borrowed(annotations);
-    if pod.waits_for_us() && annotations.get(names::SWAP_DEVICE).is_none_or(|value| value == "false") {
-        opted_in.to_mut().insert(names::SWAP_DEVICE.to_owned(), "true".to_owned());
-    }
-    let annotations = opted_in.as_ref();
-    let sidecars = pod.spec.init_containers.iter().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let known: Vec<&str> = pod.spec.containers.iter().chain(sidecars).map(|c| c.name.as_str()).collect();
-    let chosen = match intent::parse(annotations) {
+    let targets = match choose(pod) {
         Ok(None) => return Assessment::Clean,
-        Ok(Some(intent)) => intent.targets(annotations, &known).map(|targets| (targets, Wanted::from(intent))),
+        Ok(Some(targets)) => Ok(targets),
         Err(error) => Err(error),
     };
     if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return Assessment::Settled(Verdict::terminated());
     }
-    let (chosen, wanted) = match chosen {
-        Ok(chosen) => chosen,
+    let targets = match targets {
+        Ok(targets) => targets,
         Err(error) => return Assessment::Settled(Verdict::unknown(error.to_string())),
     };
     if let Some(class) = pod.spec.runtime_class_name.as_deref().filter(|class| is_sandboxed(class)) {
@@ -80,17 +91,45 @@ pub(super) fn assess(pod: &PodView) -> Assessment {
             "the pod's runtime class {class} has a kernel of its own, so that a lock inside says nothing of the node's memory; run swap devices with the default runtime"
         )));
     }
-    let mut targets = Vec::with_capacity(chosen.len());
-    for name in chosen {
-        let Some(id) = running(pod, name) else {
-            // Without the kubelet's word for why: it changes with every turn of a crash loop.
-            let message = format!("container {name} is not running; it is checked as soon as it runs");
-            return Assessment::Settled(Verdict::pending(message));
-        };
-        let (memory_limit, agent) = (memory_limit(pod, name), agent(pod, name));
-        targets.push(Target { container: name.to_owned(), id, memory_limit, wanted: wanted.clone(), agent });
+    match targets.first() {
+        Some(first) if targets.iter().all(|target| target.id.is_none()) => Assessment::Settled(first.pending()),
+        _ => Assessment::Check(targets),
     }
-    Assessment::Check(targets)
+}
+
+/// The containers that the author chose; `None`: opted out.
+pub(super) fn choose(pod: &PodView) -> Result<Option<Vec<Target>>, IntentError> {
+    const NONE: &Annotations = &Annotations::new();
+    let annotations = pod.metadata.annotations.as_ref().unwrap_or(NONE);
+    let asked_for = annotations.get(names::SWAP_DEVICE).is_some_and(|value| value != "false");
+    // A pod that opted out and still waits for us would never be Ready: it stays managed.
+    let mut opted_in = Cow::Borrowed(annotations);
+    if pod.waits_for_us() && !asked_for {
+        opted_in.to_mut().insert(names::SWAP_DEVICE.to_owned(), "true".to_owned());
+    }
+    let annotations = opted_in.as_ref();
+    let Some(intent) = intent::parse(annotations)? else { return Ok(None) };
+    let sidecars = pod.spec.init_containers.iter().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let known: Vec<&str> = pod.spec.containers.iter().chain(sidecars).map(|c| c.name.as_str()).collect();
+    let names = intent.targets(annotations, &known)?;
+    let injected = !asked_for || intent.verify_only;
+    let by_agent = intent.lock_by == LockBy::Agent;
+    let wanted = Wanted::from(intent);
+    let target = |name: &str| {
+        let agent = agent(pod, name);
+        let may_lock = container(pod, name).is_some_and(|c| c.security_context.may_lock);
+        let complete = injected || may_lock && !(by_agent && agent == Agent::Absent);
+        let missed = if pod.annotation(names::MIRROR_POD).is_some() { MISSED_STATIC } else { MISSED };
+        Target {
+            container: name.to_owned(),
+            id: running(pod, name),
+            memory_limit: memory_limit(pod, name),
+            wanted: wanted.clone(),
+            agent,
+            missed: (!complete).then_some(missed),
+        }
+    };
+    Ok(Some(names.into_iter().map(target).collect()))
 }
 
 fn running(pod: &PodView, name: &str) -> Option<String> {
@@ -131,7 +170,7 @@ pub(super) mod tests {
     pub(in crate::controller) fn pod(change: &Value) -> PodView {
         let mut raw = json!({
             "metadata": { "name": "p", "namespace": "n", "uid": "u-1", "resourceVersion": "7", "annotations": { "memlock.dev/swap-device": "true" } },
-            "spec": { "containers": [{ "name": "c" }, { "name": "d" }] },
+            "spec": { "containers": [{ "name": "c", "securityContext": { "capabilities": { "add": ["IPC_LOCK"] } } }, { "name": "d" }] },
             "status": { "phase": "Running", "containerStatuses": [
                 { "name": "c", "containerID": "containerd://c1", "state": { "running": {} } },
                 { "name": "d", "state": { "waiting": { "reason": "CrashLoopBackOff" } } },
@@ -145,14 +184,15 @@ pub(super) mod tests {
     pub(in crate::controller) fn target(id: &str) -> Target {
         Target {
             container: "c".into(),
-            id: format!("containerd://{id}"),
+            id: Some(format!("containerd://{id}")),
             memory_limit: None,
             wanted: Wanted::default(),
             agent: Agent::Absent,
+            missed: None,
         }
     }
 
-    fn choose(names: &str) -> Value {
+    fn only(names: &str) -> Value {
         json!({ "metadata": { "annotations": { "memlock.dev/containers": names } } })
     }
 
@@ -163,7 +203,9 @@ pub(super) mod tests {
             "metadata": { "annotations": {
                 "memlock.dev/process": "ublk", "memlock.dev/device": "/dev/ublkb0", "memlock.dev/io-flusher": "true",
             } },
-            "spec": { "containers": [{ "name": "c", "resources": { "limits": { "memory": "1Gi" } } }] },
+            "spec": { "containers": [{
+                "name": "c", "resources": { "limits": { "memory": "1Gi" } }, "securityContext": { "privileged": true },
+            }] },
         });
         let wanted = Wanted { process: Some("ublk".into()), device: Some("/dev/ublkb0".into()), io_flusher: true };
         let expected = Target { memory_limit: Some(1 << 30), wanted, ..target("c1") };
@@ -179,14 +221,15 @@ pub(super) mod tests {
     #[case::launcher_without_volume(json!({ "command": ["/memlock/memlock-lock"], "volumeMounts": null }), Agent::Absent)]
     fn the_agent_is_found_where_the_webhook_put_it(#[case] mut container: Value, #[case] agent: Agent) {
         container["name"] = json!("c");
+        container["securityContext"] = json!({ "capabilities": { "add": ["ALL"] } });
         let pod = pod(&json!({ "spec": { "containers": [container] } }));
         assert_eq!(assess(&pod), Assessment::Check(vec![Target { agent, ..target("c1") }]));
         assert!(pod.spec.containers[0].volume_mounts.len() <= 1, "nothing else is kept");
     }
 
     #[rstest]
-    #[case::one_waits(choose("c,d"), State::Pending, Reason::Pending, "d is not running")]
-    #[case::unknown_container(choose("x"), State::Unknown, Reason::CannotCheck, "it has c, d")]
+    #[case::not_running(only("d"), State::Pending, Reason::NotInjected, "d is not running")]
+    #[case::unknown_container(only("x"), State::Unknown, Reason::CannotCheck, "it has c, d")]
     #[case::no_status_yet(json!({ "status": null }), State::Pending, Reason::Pending, "c is not running")]
     #[case::finished(json!({ "status": { "phase": "Succeeded" } }), State::Unknown, Reason::Terminated, "finished")]
     #[case::sandboxed(json!({ "spec": { "runtimeClassName": "kata-qemu" } }), State::Unknown, Reason::CannotCheck, "kata-qemu")]
@@ -200,6 +243,34 @@ pub(super) mod tests {
         let Assessment::Settled(verdict) = assess(&pod(&change)) else { panic!("nothing to check here") };
         assert_eq!((verdict.state, verdict.reason), (state, reason));
         assert!(verdict.message.contains(says), "{}", verdict.message);
+    }
+
+    #[test]
+    fn a_container_that_waits_keeps_no_other_from_being_checked() {
+        let Assessment::Check(targets) = assess(&pod(&only("c,d"))) else { panic!("c runs") };
+        let ids: Vec<_> = targets.iter().map(|target| target.id.as_deref()).collect();
+        assert_eq!(ids, [Some("containerd://c1"), None]);
+        assert_eq!(targets[1].pending().state, State::Pending);
+    }
+
+    #[rstest]
+    #[case::nothing(json!({}), Some(MISSED))]
+    #[case::capability(json!({ "securityContext": { "capabilities": { "add": ["NET_ADMIN", "ipc_lock"] } } }), None)]
+    #[case::lost_by_containerd(json!({ "securityContext": { "capabilities": { "add": ["CAP_IPC_LOCK"] } } }), Some(MISSED))]
+    #[case::dropped(json!({ "securityContext": { "capabilities": { "add": ["IPC_LOCK"], "drop": ["cap_ipc_lock"] } } }), Some(MISSED))]
+    #[case::all(json!({ "securityContext": { "capabilities": { "add": ["ALL"] } } }), None)]
+    #[case::privileged(json!({ "securityContext": { "privileged": true } }), None)]
+    fn what_the_webhook_missed_is_known_by_the_object(#[case] mut container: Value, #[case] missed: Option<&str>) {
+        container["name"] = json!("c");
+        let spec = json!({ "containers": [container] });
+        let found = |annotations: Value| {
+            let change = json!({ "metadata": { "annotations": annotations }, "spec": spec });
+            choose(&pod(&change)).unwrap().unwrap()[0].missed
+        };
+        assert_eq!(found(json!({})), missed);
+        assert_eq!(found(json!({ "kubernetes.io/config.mirror": "x" })), missed.map(|_| MISSED_STATIC));
+        assert_eq!(found(json!({ "memlock.dev/verify-only": "true" })), None, "nothing was to be changed");
+        assert_eq!(found(json!({ "memlock.dev/lock-by": "agent" })), Some(MISSED), "nor is the agent there");
     }
 
     #[test]

@@ -63,7 +63,12 @@ impl Checker {
         let mut headroom = Headroom::with_capacity(targets.len());
         for (n, target) in targets.iter().enumerate() {
             let mut left = None;
-            let verdict = match unaffordable(target.memory_limit, before.get(n).copied().flatten()) {
+            if target.id.is_none() {
+                headroom.push(None);
+                containers.push((target.container.clone(), target.pending()));
+                continue;
+            }
+            let mut verdict = match unaffordable(target.memory_limit, before.get(n).copied().flatten()) {
                 Some(sentence) => Verdict::unknown(sentence),
                 None => match self.look(key, target).await {
                     Ok(Ok(facts)) => {
@@ -81,6 +86,9 @@ impl Checker {
                     }
                 },
             };
+            if let Some(missed) = target.missed {
+                verdict.message = format!("{}. {missed}", verdict.message);
+            }
             headroom.push(left);
             containers.push((target.container.clone(), verdict));
         }

@@ -10,12 +10,13 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::Value;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::mpsc::UnboundedSender, task::JoinSet, time::Instant};
 use tracing::{debug, info, warn};
 
 use super::{
     assess::Target,
     check::{Checked, Checker},
+    devices::{News, Subject},
     events::Events,
     metrics::Metrics,
     pod_view::{PodKey, PodView},
@@ -38,6 +39,7 @@ pub(super) struct Engine {
     checker: Checker,
     events: Events,
     metrics: Metrics,
+    devices: UnboundedSender<News>,
 }
 
 /// How a step ended.
@@ -47,8 +49,8 @@ enum Done {
 }
 
 impl Engine {
-    pub(super) fn new(client: Client, events: Events, metrics: Metrics) -> Self {
-        Self { checker: Checker::new(client.clone()), events, metrics, client }
+    pub(super) fn new(client: Client, events: Events, metrics: Metrics, devices: UnboundedSender<News>) -> Self {
+        Self { checker: Checker::new(client.clone()), events, metrics, client, devices }
     }
 
     /// Follows the changes until shutdown is requested, then lets no step run on.
@@ -79,12 +81,20 @@ impl Engine {
                         if matches!(change, Change::Listed(_)) {
                             readiness.open("pods");
                         }
+                        self.tell(match &change {
+                            Change::Seen(pod) => News::Pod(Subject::of(pod)),
+                            Change::Gone(key) => News::Gone(key.clone()),
+                            Change::Listed(left) => News::Pods(left.clone()),
+                        });
                         schedule.observe(change, Instant::now());
                     }
                     None => bail!("the watch of pods ended"),
                 },
                 Some(done) = tasks.join_next() => match done? {
-                    Done::Checked { key, uid, targets, checked } => schedule.checked(&key, &uid, &targets, checked, Instant::now()),
+                    Done::Checked { key, uid, targets, checked } => {
+                        self.tell(News::checked(&key, &uid, &targets, &checked));
+                        schedule.checked(&key, &uid, &targets, checked, Instant::now());
+                    }
                     Done::Written { key, uid, report, outcome } => {
                         let wait = schedule.written(&key, &uid, report, outcome, Instant::now());
                         if let Some(wait) = wait {
@@ -97,13 +107,18 @@ impl Engine {
         }
     }
 
+    /// Nobody listens only at the very end.
+    fn tell(&self, news: News) {
+        let _ = self.devices.send(news);
+    }
+
     async fn perform(self, step: Step) -> Done {
         match step {
             Step::Check { key, uid, targets, headroom } => {
                 let start = Instant::now();
                 let checked = self.checker.check(&key, &targets, &headroom).await;
                 self.metrics.checked(checked.verdict.state, start.elapsed());
-                debug!(namespace = key.namespace, pod = key.name, state = checked.verdict.state.label(), "checked");
+                debug!(namespace = key.namespace, pod = key.name, state = checked.verdict.label(), "checked");
                 Done::Checked { key, uid, targets, checked }
             }
             Step::Write { key, pod, report, previous } => {
@@ -130,7 +145,7 @@ impl Engine {
         info!(
             namespace = key.namespace,
             pod = key.name,
-            state = verdict.state.label(),
+            state = verdict.label(),
             reason = verdict.reason.as_str(),
             previous = previous.unwrap_or_default(),
             message = verdict.message,
@@ -145,7 +160,7 @@ impl Engine {
         let pods: Api<PodView> = Api::namespaced(self.client.clone(), &key.namespace);
         let parameters = PatchParams { field_manager: Some(STATUS_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Strategic(body);
-        match within(CALL_DEADLINE, pods.patch_status(&key.name, &parameters, &patch)).await {
+        let written = match within(CALL_DEADLINE, pods.patch_status(&key.name, &parameters, &patch)).await {
             Ok(_) => Written::Done,
             Err(error) if error.is_moot() => Written::Moot,
             Err(error) => {
@@ -157,7 +172,9 @@ impl Engine {
                 );
                 Written::Failed
             }
-        }
+        };
+        self.metrics.wrote("pod", written);
+        written
     }
 }
 

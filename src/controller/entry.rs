@@ -189,8 +189,7 @@ impl Entry {
                     let speaks = |pod| report::speaks_of(&pod, self.written.as_deref(), targets);
                     if !self.pod.unpack().is_some_and(speaks) {
                         // What stands there was said of a container that is no more.
-                        let message = "the container was restarted and is not checked yet";
-                        self.want(Report::settled(Verdict::pending(message)));
+                        self.want(Report::settled(Verdict::restarted()));
                     }
                     if self.wanted.is_none() {
                         return Some(Lane::Check);

@@ -7,7 +7,7 @@ use kube::{
 };
 use tracing::warn;
 
-use super::{pod_view::PodView, report};
+use super::{metrics::Metrics, pod_view::PodView, report, schedule::Written};
 use crate::{
     domain::{
         names,
@@ -21,11 +21,15 @@ const MAX_NOTE: usize = 1_024;
 
 /// Publishes Events; equal ones become a series.
 #[derive(Clone)]
-pub(super) struct Events(Recorder);
+pub(super) struct Events {
+    recorder: Recorder,
+    metrics: Metrics,
+}
 
 impl Events {
-    pub(super) fn new(client: Client, instance: Option<String>) -> Self {
-        Self(Recorder::new(client, Reporter { controller: names::EVENT_REPORTER.to_owned(), instance }))
+    pub(super) fn new(client: Client, instance: Option<String>, metrics: Metrics) -> Self {
+        let reporter = Reporter { controller: names::EVENT_REPORTER.to_owned(), instance };
+        Self { recorder: Recorder::new(client, reporter), metrics }
     }
 
     /// Tells a verdict. A failure is said and not repeated: the condition holds the truth.
@@ -41,9 +45,15 @@ impl Events {
             secondary: None,
         };
         let regarding: ObjectReference = pod.object_ref(&());
-        let published = within(CALL_DEADLINE, self.0.publish(&event, &regarding)).await;
+        let published = within(CALL_DEADLINE, self.recorder.publish(&event, &regarding)).await;
+        let written = match &published {
+            Ok(()) => Written::Done,
+            Err(error) if error.is_moot() => Written::Moot,
+            Err(_) => Written::Failed,
+        };
+        self.metrics.wrote("event", written);
         if let Err(error) = published
-            && !error.is_moot()
+            && written == Written::Failed
         {
             warn!(pod = regarding.name, error = error.to_string(), "an Event was not recorded");
         }

@@ -8,6 +8,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use super::schedule::Written;
 use crate::domain::verdict::State;
 
 /// Buckets in seconds: an exec takes some tens of milliseconds, its deadline is 10 s.
@@ -20,11 +21,18 @@ pub(super) struct Metrics {
     checks: Family<ByState, Counter>,
     check_duration: Histogram,
     time_to_verdict: Histogram,
+    writes: Family<ByWrite, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByState {
     state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByWrite {
+    object: &'static str,
+    outcome: &'static str,
 }
 
 impl From<State> for ByState {
@@ -40,7 +48,9 @@ impl Metrics {
             checks: Family::default(),
             check_duration: Histogram::new(BUCKETS),
             time_to_verdict: Histogram::new(BUCKETS),
+            writes: Family::default(),
         };
+        registry.register("writes", "Writes to the API server, by object and how they ended", metrics.writes.clone());
         registry.register("swap_devices", "Pods that opted in, by what was last said of them", metrics.devices.clone());
         registry.register("checks", "Looks into a pod, by what they found", metrics.checks.clone());
         let mut seconds = |name, help, histogram: &Histogram| {
@@ -54,6 +64,16 @@ impl Metrics {
     pub(super) fn checked(&self, state: State, took: Duration) {
         self.checks.get_or_create(&state.into()).inc();
         self.check_duration.observe(took.as_secs_f64());
+    }
+
+    /// A write to the API server ended: of a `pod`'s status, a `swapdevice` or an `event`.
+    pub(super) fn wrote(&self, object: &'static str, outcome: Written) {
+        let outcome = match outcome {
+            Written::Done => "done",
+            Written::Moot => "moot",
+            Written::Failed => "failed",
+        };
+        self.writes.get_or_create(&ByWrite { object, outcome }).inc();
     }
 
     pub(super) fn verdict_after(&self, wait: Duration) {

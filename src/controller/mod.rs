@@ -2,6 +2,7 @@
 
 mod assess;
 mod check;
+mod devices;
 mod engine;
 mod entry;
 mod events;

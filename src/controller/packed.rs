@@ -34,7 +34,7 @@ mod tests {
                 "nodeName": "node-1", "runtimeClassName": "runc", "readinessGates": [{ "conditionType": "memlock.dev/LockVerified" }],
                 "containers": [{
                     "name": "c", "command": ["/memlock/memlock-lock", "launch"], "resources": { "limits": { "memory": "1Gi" } },
-                    "volumeMounts": [{ "name": "memlock", "mountPath": "/memlock" }],
+                    "volumeMounts": [{ "name": "memlock", "mountPath": "/memlock" }], "securityContext": { "privileged": true },
                 }],
                 "initContainers": [{ "name": "i", "restartPolicy": "Always" }],
             },

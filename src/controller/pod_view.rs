@@ -53,6 +53,51 @@ pub(super) struct Container {
     /// The agent's alone.
     #[serde(deserialize_with = "agent_mounts", skip_serializing_if = "Vec::is_empty")]
     pub(super) volume_mounts: Vec<VolumeMount>,
+    #[serde(skip_serializing_if = "SecurityContext::is_plain")]
+    pub(super) security_context: SecurityContext,
+}
+
+/// One bit of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "RawSecurityContext")]
+pub(super) struct SecurityContext {
+    /// Asks for the capability, in a spelling that works on every runtime.
+    pub(super) may_lock: bool,
+}
+
+impl SecurityContext {
+    fn is_plain(&self) -> bool {
+        !self.may_lock
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawSecurityContext {
+    /// As we write it ourselves; Kubernetes has no such field.
+    may_lock: bool,
+    privileged: Option<bool>,
+    capabilities: Option<Capabilities>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Capabilities {
+    add: Option<Vec<String>>,
+    drop: Option<Vec<String>>,
+}
+
+impl From<RawSecurityContext> for SecurityContext {
+    fn from(raw: RawSecurityContext) -> Self {
+        let Capabilities { add, drop } = raw.capabilities.unwrap_or_default();
+        let adds = |name: &str| add.iter().flatten().any(|entry| entry.eq_ignore_ascii_case(name));
+        let dropped = drop.iter().flatten().any(|entry| names::bare_capability(entry) == names::IPC_LOCK);
+        Self {
+            may_lock: raw.may_lock
+                || raw.privileged == Some(true)
+                || !dropped && (adds(names::IPC_LOCK) || adds("ALL")),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

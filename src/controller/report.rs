@@ -62,8 +62,8 @@ impl Report {
         report.status.containers = containers
             .iter()
             .map(|(name, verdict)| {
-                let id = targets.iter().find(|t| t.container == *name).map(|t| short_id(&t.id)).unwrap_or_default();
-                (name.clone(), ContainerStatus::new(verdict, id))
+                let id = targets.iter().find(|t| t.container == *name).and_then(|t| t.id.as_deref());
+                (name.clone(), ContainerStatus::new(verdict, id.map(short_id).unwrap_or_default()))
             })
             .collect();
         report
@@ -81,7 +81,7 @@ impl Report {
         condition
             && sentence
             && self.verified(pod).is_none_or(|verified| verified.stands_on(pod))
-            && pod.label() == Some(verdict.state.label())
+            && pod.label() == Some(verdict.label())
             && Status::on(pod).is_some_and(|status| self.status.is_close_to(&status))
     }
 
@@ -105,7 +105,7 @@ impl Report {
         json!({
             "metadata": {
                 "uid": pod.uid(),
-                "labels": { names::STATE: self.verdict.state.label() },
+                "labels": { names::STATE: self.verdict.label() },
                 "annotations": { names::STATUS: self.status.to_json() },
             },
             "status": { "conditions": conditions },
@@ -174,11 +174,14 @@ pub(super) fn clean_patch(pod: &PodView) -> Value {
     })
 }
 
-/// Whether what stands on the pod was said of exactly these containers, or of none.
+/// Whether what stands on the pod was said of exactly these containers, or of none that ran.
 pub(super) fn speaks_of(pod: &PodView, written: Option<&Report>, targets: &[Target]) -> bool {
     let status = written.map(|report| report.status.clone()).or_else(|| Status::on(pod)).unwrap_or_default();
     status.containers.is_empty()
-        || targets.iter().all(|t| status.containers.get(&t.container).is_some_and(|c| c.id == short_id(&t.id)))
+        || targets.iter().all(|target| {
+            let id = target.id.as_deref().map(short_id).unwrap_or_default();
+            status.containers.get(&target.container).is_some_and(|said| said.id.is_empty() || said.id == id)
+        })
 }
 
 impl Status {
@@ -204,7 +207,7 @@ impl ContainerStatus {
     fn new(verdict: &Verdict, id: String) -> Self {
         let figure = |pick: fn(&Figures) -> u64| verdict.figures.as_ref().map(pick);
         Self {
-            state: verdict.state.label().to_owned(),
+            state: verdict.label().to_owned(),
             id,
             locked: figure(|f| f.locked_kb),
             unlocked: figure(|f| f.unlocked_kb),
@@ -221,12 +224,13 @@ impl ContainerStatus {
     }
 }
 
-fn within_a_tenth(a: u64, b: u64) -> bool {
+/// No news: what moves by less is written by nobody.
+pub(super) fn within_a_tenth(a: u64, b: u64) -> bool {
     a.abs_diff(b).saturating_mul(10) <= a.max(b)
 }
 
 /// `containerd://4f2a…` → the first characters after the scheme.
-fn short_id(id: &str) -> String {
+pub(super) fn short_id(id: &str) -> String {
     id.rsplit("://").next().unwrap_or(id).chars().take(ID_LENGTH).collect()
 }
 

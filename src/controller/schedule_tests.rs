@@ -42,7 +42,7 @@ fn perform(schedule: &mut Schedule, checked: Checked, outcome: Written, now: Ins
             "check"
         }
         Step::Write { key, pod, report, .. } => {
-            let said = report.verdict.state.label();
+            let said = report.verdict.label();
             schedule.written(&key, pod.uid(), Some(report), outcome, now);
             said
         }

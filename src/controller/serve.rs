@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, ensure};
 use jiff::SignedDuration;
 
-use super::{engine::Engine, events::Events, metrics::Metrics, watch::watch};
+use super::{devices, engine::Engine, events::Events, metrics::Metrics, watch::watch};
 use crate::platform::{
     admin,
     certs::{Names, Publisher},
@@ -57,8 +57,10 @@ pub async fn run(args: Args) -> Result<()> {
     };
     let mut registry = metrics::registry();
     let publisher = Publisher::new(&client, names);
-    let engine =
-        Engine::new(client.clone(), Events::new(client.clone(), args.instance), Metrics::register(&mut registry));
+    let metrics = Metrics::register(&mut registry);
+    let (devices, news) = devices::channel();
+    let events = Events::new(client.clone(), args.instance, metrics.clone());
+    let engine = Engine::new(client.clone(), events, metrics.clone(), devices);
     let changes = watch(&client, &args.namespaces);
 
     supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, shutdown.clone()));
@@ -69,6 +71,7 @@ pub async fn run(args: Args) -> Result<()> {
             Ok(())
         }
     });
+    supervisor.spawn("devices", devices::run(client, args.namespaces, news, args.interval, metrics, shutdown.clone()));
     supervisor.spawn("checks", engine.run(changes, args.interval, readiness, shutdown));
     supervisor.run().await
 }

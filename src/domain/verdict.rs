@@ -33,7 +33,7 @@ impl State {
     pub const ALL: [Self; 6] =
         [Self::Swapped, Self::Unlocked, Self::Partial, Self::Unknown, Self::Pending, Self::Locked];
 
-    /// Value of the label `memlock.dev/state`.
+    /// In one word.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -72,6 +72,8 @@ pub enum Reason {
     CannotCheck,
     /// The container is not running.
     Pending,
+    /// Nor did the webhook do its part.
+    NotInjected,
     /// The pod has finished.
     Terminated,
 }
@@ -87,6 +89,7 @@ impl Reason {
             Self::SwappedOut => "SwappedOut",
             Self::CannotCheck => "CannotCheck",
             Self::Pending => "Pending",
+            Self::NotInjected => "NotInjected",
             Self::Terminated => "Terminated",
         }
     }
@@ -148,6 +151,24 @@ impl Verdict {
     #[must_use]
     pub fn pending(message: impl Into<String>) -> Self {
         Self { state: State::Pending, reason: Reason::Pending, figures: None, message: message.into() }
+    }
+
+    /// Another run of the container than the one that was checked.
+    #[must_use]
+    pub fn restarted() -> Self {
+        Self::pending("the container was restarted and is not checked yet")
+    }
+
+    /// Nothing was checked yet, and this sentence says what the webhook missed.
+    #[must_use]
+    pub fn not_injected(self, missed: &str) -> Self {
+        Self { reason: Reason::NotInjected, message: format!("{}. {missed}", self.message), ..self }
+    }
+
+    /// Value of the label `memlock.dev/state`.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        if self.reason == Reason::NotInjected { "not-injected" } else { self.state.label() }
     }
 
     /// The pod has finished: nothing will ever be checked again.

@@ -56,3 +56,20 @@ pub fn with_argument(argument: &str) -> Vec<u32> {
     };
     all.filter(given).collect()
 }
+
+/// A file that goes with the test.
+pub struct File(std::path::PathBuf);
+
+impl File {
+    pub fn create(path: &str, text: &str) -> Self {
+        let path = std::path::PathBuf::from(path);
+        fs::write(&path, text).unwrap_or_else(|e| panic!("{} cannot be written: {e}", path.display()));
+        Self(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -17,6 +17,7 @@
 mod admission;
 mod chart;
 mod cluster;
+mod devices;
 mod fleet;
 mod harmless;
 mod host;

@@ -37,7 +37,7 @@ load_image() { # archive
 
 prepare_state() {
   local file
-  mkdir -p "$state" "$logs" "$state"/etc/cni "$state"/{kubelet,cni,nri,containerd/{root,state,temp}}
+  mkdir -p "$state" "$logs" "$state"/etc/cni "$state"/{kubelet,static,cni,nri,containerd/{root,state,temp}}
   chmod 711 "$state" # pods with `hostUsers: false` walk to their root file system as an ordinary user
   # In the background, where -e still holds and a signal is not kept waiting.
   make_pki >"$logs/certificates.log" 2>&1 &

@@ -25,8 +25,9 @@ fn rank(state: SwapDeviceState) -> u8 {
         SwapDeviceState::Unlocked => 1,
         SwapDeviceState::Partial => 2,
         SwapDeviceState::Unknown => 3,
-        SwapDeviceState::Pending => 4,
-        SwapDeviceState::Locked => 5,
+        SwapDeviceState::NotInjected => 4,
+        SwapDeviceState::Pending => 5,
+        SwapDeviceState::Locked => 6,
     }
 }
 
@@ -138,7 +139,7 @@ fn cells(row: &Row, namespaces: bool, wide: bool, now: Timestamp) -> Vec<Cell> {
     let tone = match row.state() {
         SwapDeviceState::Locked => Tone::Good,
         SwapDeviceState::Swapped | SwapDeviceState::Unlocked | SwapDeviceState::Partial => Tone::Bad,
-        SwapDeviceState::Unknown | SwapDeviceState::Pending => Tone::Doubtful,
+        SwapDeviceState::Unknown | SwapDeviceState::NotInjected | SwapDeviceState::Pending => Tone::Doubtful,
     };
     let plain = |words: &str| Cell::new(words, Tone::Plain);
     let mut cells: Vec<Cell> = namespaces.then(|| plain(row.namespace())).into_iter().collect();

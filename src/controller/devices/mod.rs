@@ -1,0 +1,188 @@
+//! One `SwapDevice` for each chosen container: pods, checks and what stands → what is written.
+//!
+//! Apart from the checks and the pods' own status, so that nothing here can hold them up.
+
+mod content;
+mod ledger;
+mod size;
+mod subject;
+mod watch;
+mod writer;
+
+use std::{collections::HashSet, pin::pin, time::Duration};
+
+use anyhow::{Result, bail};
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::Client;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinSet,
+    time::Instant,
+};
+use tracing::{debug, info, warn};
+
+pub(super) use self::subject::Subject;
+use self::{content::Said, ledger::Ledger, watch::watch, writer::Made};
+use super::{assess::Target, check::Checked, metrics::Metrics, pod_view::PodKey, report::short_id, schedule::Written};
+use crate::{
+    api::SwapDevice,
+    platform::{client::CallError, runtime::Shutdown},
+};
+
+/// Longest name of an object.
+const MAX_NAME: usize = 253;
+
+/// `namespace/name` of a `SwapDevice`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct DeviceName {
+    namespace: String,
+    name: String,
+}
+
+impl DeviceName {
+    fn of(pod: &PodKey, container: &str) -> Self {
+        let mut name = format!("{}.{container}", pod.name);
+        if name.len() > MAX_NAME {
+            let tail = format!("-{:016x}", fnv(&name));
+            name.truncate(MAX_NAME - tail.len());
+            // No part of a name ends with these before another begins.
+            name.truncate(name.trim_end_matches(['.', '-']).len());
+            name.push_str(&tail);
+        }
+        Self { namespace: pod.namespace.clone(), name }
+    }
+
+    fn of_object(device: &SwapDevice) -> Self {
+        Self {
+            namespace: device.metadata.namespace.clone().unwrap_or_default(),
+            name: device.metadata.name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// FNV-1a: the same in every release of the program and of Rust, as a name must be.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// What the engine tells.
+#[derive(Debug)]
+pub(super) enum News {
+    Pod(Subject),
+    Gone(PodKey),
+    Pods(HashSet<PodKey>),
+    Checked(PodKey, String, Vec<(String, Said)>),
+}
+
+impl News {
+    /// The verdicts on these runs of the containers.
+    pub(super) fn checked(key: &PodKey, uid: &str, targets: &[Target], checked: &Checked) -> Self {
+        let said = checked.containers.iter().map(|(container, verdict)| {
+            let target = targets.iter().find(|target| target.container == *container);
+            let id = target.and_then(|target| target.id.as_deref()).map(|id| short_id(id).into());
+            (container.clone(), Said::new(id, verdict.clone()))
+        });
+        Self::Checked(key.clone(), uid.to_owned(), said.collect())
+    }
+}
+
+/// Where the engine tells it. Never full: what waits is less than what the engine itself holds.
+pub(super) fn channel() -> (UnboundedSender<News>, UnboundedReceiver<News>) {
+    unbounded_channel()
+}
+
+/// Writes what the news say until shutdown is requested.
+pub(super) async fn run(
+    client: Client,
+    namespaces: Vec<String>,
+    mut news: UnboundedReceiver<News>,
+    interval: Duration,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) -> Result<()> {
+    let mut objects = pin!(watch(&client, &namespaces));
+    let mut ledger = Ledger::new(interval, namespaces.len().max(1));
+    let mut tasks: JoinSet<Made> = JoinSet::new();
+    let mut complaints = HashSet::new();
+    loop {
+        for step in ledger.steps(Instant::now(), Timestamp::now()) {
+            tasks.spawn(writer::make(client.clone(), step));
+        }
+        let due = ledger.next_due();
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            told = news.recv() => match told {
+                Some(told) => take(&mut ledger, told),
+                // The engine has ended; whoever ended it ends us.
+                None => shutdown.requested().await,
+            },
+            seen = objects.next() => match seen {
+                Some(seen) => ledger.seen(seen, Instant::now()),
+                None => bail!("the watch of SwapDevices ended"),
+            },
+            Some(made) = tasks.join_next() => {
+                let Made { name, ended, error } = made?;
+                metrics.wrote("swapdevice", outcome(error.as_ref()));
+                debug!(namespace = name.namespace, name = name.name, failed = error.is_some(), "SwapDevice");
+                ledger.ended(&name, ended, Instant::now());
+                complain(&mut complaints, &ledger, &name, error.as_ref());
+            },
+            () = sleep_until(due) => {}
+        }
+    }
+}
+
+fn take(ledger: &mut Ledger, news: News) {
+    let now = Instant::now();
+    match news {
+        News::Pod(subject) => ledger.pod(subject, now),
+        News::Gone(key) => ledger.gone(&key, now),
+        News::Pods(left) => ledger.pods_are(&left, now),
+        News::Checked(key, uid, containers) => ledger.checked(&key, &uid, containers, now),
+    }
+}
+
+fn outcome(error: Option<&CallError>) -> Written {
+    match error {
+        None => Written::Done,
+        Some(error) if error.is_moot() => Written::Moot,
+        Some(_) => Written::Failed,
+    }
+}
+
+/// Says each kind of failure once, until all is written again.
+fn complain(said: &mut HashSet<Option<u16>>, ledger: &Ledger, name: &DeviceName, error: Option<&CallError>) {
+    let Some(error) = error else {
+        if !said.is_empty() && ledger.failing() == 0 {
+            said.clear();
+            info!("all SwapDevices are written again");
+        }
+        return;
+    };
+    // A conflict is looked at and tried again; a namespace that is going takes its objects along.
+    let code = writer::code(error);
+    let quiet = code == Some(409) || code == Some(403) && error.is_moot();
+    if !quiet && said.insert(code) {
+        let remedy = match code {
+            Some(404) => "is the definition swapdevices.memlock.dev installed (crds.enabled)?",
+            Some(403) => "has the controller's account its rights, and the namespace room in its quota?",
+            Some(422) => "is the definition swapdevices.memlock.dev of this release?",
+            _ => "the verdicts on the pods are not affected",
+        };
+        warn!(
+            namespace = name.namespace,
+            name = name.name,
+            error = error.to_string(),
+            remedy,
+            "a SwapDevice was not written; it is tried again, and others that fail alike are not named"
+        );
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
