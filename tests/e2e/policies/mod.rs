@@ -2,6 +2,7 @@
 //!
 //! The controller at work in all other tests is held by them too: what it needs is allowed.
 
+mod configuration;
 mod exec;
 mod final_state;
 mod misplaced;
@@ -79,7 +80,7 @@ fn dry_run(namespace: &Namespace, manifest: &Value) -> Output {
 #[test]
 fn every_policy_is_understood_by_the_api_server() {
     let labelled = format!("app.kubernetes.io/instance={RELEASE}");
-    eventually("four policies with nothing to complain of", || {
+    eventually("five policies with nothing to complain of", || {
         let found = kubectl(&["get", "validatingadmissionpolicies", "-l", &labelled, "-o", "json"]);
         let found: Value = serde_json::from_str(&found).unwrap();
         let items = found["items"].as_array().unwrap();
@@ -87,6 +88,6 @@ fn every_policy_is_understood_by_the_api_server() {
             policy["status"]["observedGeneration"] == policy["metadata"]["generation"]
                 && policy["status"]["typeChecking"] == json!({})
         };
-        if items.len() == 4 && items.iter().filter(fine).count() == 4 { Ok(()) } else { Err(found.to_string()) }
+        if items.len() == 5 && items.iter().filter(fine).count() == 5 { Ok(()) } else { Err(found.to_string()) }
     });
 }
