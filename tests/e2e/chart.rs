@@ -1,37 +1,219 @@
-//! helm on the real API server. Run by itself, after the others: it uninstalls what they use.
+//! Helm on the real API server. Run by itself, after the others: it uninstalls what they use.
 
-use crate::cluster::{Namespace, RELEASE, SYSTEM, eventually, kubectl, nbdkit, opted_in, succeed};
+use std::{env, fs, path::PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Namespace, RELEASE, SYSTEM, eventually, kubectl, label, nbdkit, opted_in, run, succeed};
 
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// A commit whose chart users may have: no definition of `SwapDevice`, no disruption budget, fewer policies.
+const EARLIER: &str = "caaa59896e99";
 
-#[test]
-fn upgrades_without_conflict_and_uninstalls_cleanly() {
-    // Entries of the webhook configuration change their selectors and come to no conflict with the controller's field.
-    let rounds = [
-        ["podSecurity.defaultLevel=baseline", "podSecurity.exemptNamespaces={storage,backup}"],
-        ["podSecurity.defaultLevel=privileged", "podSecurity.exemptNamespaces=null"],
-    ];
-    for [level, exempt] in rounds {
-        let with = ["--reuse-values", "--set", level, "--set", exempt, "--wait", "--timeout", "90s"];
-        let told = succeed("helm", &[&["upgrade", RELEASE, CHART, "-n", SYSTEM], &with[..]].concat());
-        assert!(told.contains("STATUS: deployed"), "{level}: {told}");
+/// A version of Helm, and the values of every install: the image on the node.
+struct Helm {
+    program: String,
+    values: Vec<String>,
+}
+
+impl Helm {
+    fn new(program: String) -> Self {
+        let reference = fs::read_to_string(format!("{ROOT}/target/images/ref")).expect("images/operator was run");
+        let (repository, tag) = reference.trim().rsplit_once(':').unwrap();
+        let (registry, repository) = repository.split_once('/').unwrap();
+        // The earlier chart does not name the lease that the image asks for.
+        let values = [
+            format!("image.registry={registry}"),
+            format!("image.repository={repository}"),
+            format!("image.tag={tag}"),
+            "controller.extraEnv[0].name=MEMLOCK_LEASE".to_owned(),
+            "controller.extraEnv[0].value=memlock-operator-controller".to_owned(),
+        ];
+        Self { program, values: values.into_iter().flat_map(|value| ["--set".to_owned(), value]).collect() }
     }
-    let fields = "jsonpath={.webhooks[*].clientConfig.caBundle}";
-    let bundles = kubectl(&["get", "mutatingwebhookconfiguration", "memlock-operator", "-o", fields]);
-    assert_eq!(bundles.split_whitespace().count(), 4, "an upgrade must not take a caBundle");
 
-    succeed("helm", &["uninstall", RELEASE, "-n", SYSTEM, "--wait", "--timeout", "90s"]);
+    fn four() -> Self {
+        Self::new("helm".to_owned())
+    }
+
+    fn three() -> Self {
+        Self::new(format!("{}/helm", succeed(&format!("{ROOT}/tests/helm3/build"), &[]).trim()))
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        succeed(&self.program, &[arguments, &["-n", SYSTEM]].concat())
+    }
+
+    /// Waits for the pods.
+    fn apply(&self, chart: &str, more: &[&str]) {
+        let mut arguments =
+            vec!["upgrade", "--install", RELEASE, chart, "--create-namespace", "--wait", "--timeout", "90s"];
+        arguments.extend(self.values.iter().map(String::as_str));
+        arguments.extend(more);
+        let told = self.run(&arguments);
+        assert!(told.contains("STATUS: deployed"), "{}: {told}", self.program);
+    }
+
+    fn uninstall(&self) {
+        self.run(&["uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout", "90s"]);
+        nothing_is_left();
+    }
+}
+
+/// The chart of a commit, in a folder of its own.
+struct Checkout(PathBuf);
+
+impl Checkout {
+    fn new(commit: &str) -> Self {
+        let folder = env::temp_dir().join(format!("memlock-e2e-{commit}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let archive = folder.join("chart.tar");
+        let (output, into) = (format!("--output={}", archive.display()), folder.to_str().unwrap());
+        succeed("git", &["-C", ROOT, "archive", &output, commit, "charts/memlock-operator"]);
+        succeed("tar", &["-x", "-f", archive.to_str().unwrap(), "-C", into]);
+        Self(folder)
+    }
+
+    fn chart(&self) -> String {
+        self.0.join("charts/memlock-operator").to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn nothing_is_left() {
     let kinds = kubectl(&["api-resources", "--verbs=list", "-o", "name"]);
     // Events are a log of the past and go by themselves.
     let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
     // The webhook's pods drain for some seconds after helm is done.
     eventually("nothing left", || {
         let labelled = format!("app.kubernetes.io/instance={RELEASE}");
-        let left = kubectl(&["get", &kinds.join(","), "-A", "-o", "name", "-l", &labelled]);
-        if left.trim().is_empty() { Ok(()) } else { Err(left) }
+        // A kind that goes with the release may still be listed here.
+        let output =
+            run("kubectl", &["get", &kinds.join(","), "-A", "-o", "name", "-l", &labelled, "--ignore-not-found"]);
+        let [left, said] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        if left.trim().is_empty() && output.status.success() { Ok(()) } else { Err(left + &said) }
     });
+}
 
-    let namespace = Namespace::new("uninstalled");
-    let output = namespace.create(&nbdkit("annotated", &opted_in(), &[]));
-    assert!(output.status.success(), "no pod is blocked afterwards: {}", String::from_utf8_lossy(&output.stderr));
+fn every_entry_has_its_authorities() {
+    let fields = "jsonpath={.webhooks[*].clientConfig.caBundle}";
+    let bundles = kubectl(&["get", "mutatingwebhookconfiguration", "memlock-operator", "-o", fields]);
+    assert_eq!(bundles.split_whitespace().count(), 4, "an upgrade must not take a caBundle");
+}
+
+fn create(namespace: &Namespace, name: &str) {
+    let output = namespace.create(&nbdkit(name, &opted_in(), &["--swap"]));
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Uid and restarts of a pod: the same as long as nobody touches it.
+fn identity(namespace: &Namespace, name: &str) -> (Value, Value) {
+    let pod = namespace.get(name).unwrap();
+    (pod["metadata"]["uid"].clone(), pod["status"]["containerStatuses"][0]["restartCount"].clone())
+}
+
+/// The whole life of a release, from one helm's hand into another's.
+fn life(name: &str, first: &Helm, then: &Helm) {
+    let earlier = Checkout::new(EARLIER);
+    let namespace = Namespace::new(name);
+    first.apply(&earlier.chart(), &[]);
+    create(&namespace, "installed");
+    namespace.state("installed", "locked");
+    let before = identity(&namespace, "installed");
+
+    then.apply(CHART, &[]);
+    every_entry_has_its_authorities();
+    create(&namespace, "upgraded");
+    namespace.state("upgraded", "locked");
+    // Entries of the webhook configuration change their selectors and come to no conflict with the controller's field.
+    let exempt =
+        ["--set", "podSecurity.defaultLevel=baseline", "--set", "podSecurity.exemptNamespaces={storage,backup}"];
+    then.apply(CHART, &exempt);
+    then.apply(CHART, &[]);
+    every_entry_has_its_authorities();
+    let told = then.run(&["test", RELEASE]);
+    assert!(told.contains("Phase:          Succeeded"), "{told}");
+
+    then.run(&["rollback", RELEASE, "1", "--wait", "--timeout", "90s"]);
+    every_entry_has_its_authorities();
+    create(&namespace, "rolled-back");
+    namespace.state("rolled-back", "locked");
+    then.apply(CHART, &[]);
+    every_entry_has_its_authorities();
+
+    then.uninstall();
+    create(&namespace, "uninstalled");
+    assert_eq!(identity(&namespace, "installed"), before, "{name}: a pod that ran goes on running");
+    assert_eq!(label(&namespace.get("uninstalled").unwrap()), None, "{name}: nobody is there");
+}
+
+#[test]
+fn helm_3_and_helm_4_install_upgrade_roll_back_and_uninstall() {
+    let (three, four) = (Helm::three(), Helm::four());
+    four.uninstall();
+    life("helm-3", &three, &three);
+    life("helm-4", &four, &four);
+    life("helm-3-to-4", &three, &four);
+}
+
+#[test]
+fn manifests_install_without_helm() {
+    Helm::four().uninstall();
+    kubectl(&["delete", "namespace", SYSTEM, "--ignore-not-found"]);
+    let text = fs::read_to_string(format!("{ROOT}/manifests/memlock-operator.yaml")).unwrap();
+    let reference = fs::read_to_string(format!("{ROOT}/target/images/ref")).unwrap();
+    let file = env::temp_dir().join(format!("memlock-e2e-manifests-{}.yaml", std::process::id()));
+    let image = format!("memlock-operator:{}", env!("CARGO_PKG_VERSION"));
+    fs::write(&file, text.replace(&image, reference.trim())).unwrap();
+    let path = file.to_str().unwrap();
+    // Every field must be known to the API server.
+    kubectl(&["apply", "--server-side", "--validate=strict", "-f", path]);
+    for part in ["webhook", "controller"] {
+        let deployment = format!("deployment/memlock-operator-{part}");
+        kubectl(&["-n", SYSTEM, "rollout", "status", &deployment, "--timeout=90s"]);
+    }
+    let namespace = Namespace::new("manifests");
+    create(&namespace, "device");
+    namespace.state("device", "locked");
+    // Once more, as an upgrade would: nothing is in conflict with what the controller owns.
+    kubectl(&["apply", "--server-side", "--validate=strict", "-f", path]);
+    every_entry_has_its_authorities();
+    kubectl(&["delete", "-f", path]);
+    fs::remove_file(file).unwrap();
+    nothing_is_left();
+}
+
+#[test]
+fn named_namespaces_are_served_alone() {
+    let helm = Helm::four();
+    helm.uninstall();
+    let (served, other) = (Namespace::new("served"), Namespace::new("other"));
+    let named = format!("namespaces={{{},e2e-later}}", served.0);
+    // A namespace that is not there yet has no place for its Role.
+    let refused = run(&helm.program, &["install", RELEASE, CHART, "-n", SYSTEM, "--create-namespace", "--set", &named]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("e2e-later"), "{refused:?}");
+    helm.uninstall();
+    let named = format!("namespaces={{{}}}", served.0);
+    helm.apply(CHART, &["--set", &named]);
+    create(&served, "device");
+    served.state("device", "locked");
+    helm.run(&["test", RELEASE]);
+    create(&other, "device");
+    let added = other.get("device").unwrap()["spec"]["containers"][0]["securityContext"]["capabilities"].clone();
+    assert_eq!(added, json!(null), "nobody acts elsewhere");
+    let account = format!("--as=system:serviceaccount:{SYSTEM}:memlock-operator-controller");
+    for right in [["list", "pods"], ["create", "pods/exec"], ["patch", "pods/status"]] {
+        let can = |namespace: &str| {
+            let asked = ["auth", "can-i", right[0], right[1], "-n", namespace, account.as_str()];
+            String::from_utf8_lossy(&run("kubectl", &asked).stdout).trim().to_owned()
+        };
+        assert_eq!((can(&served.0).as_str(), can(&other.0).as_str()), ("yes", "no"), "{right:?}");
+    }
+    helm.uninstall();
 }
