@@ -397,5 +397,5 @@ fn kubectl_finds_the_plugin_and_completes_its_words() {
     let completed = String::from_utf8(completing.output().unwrap().stdout).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     let words: Vec<&str> = completed.lines().map(|line| line.split('\t').next().unwrap()).collect();
-    assert_eq!(words, ["wide", "json", "yaml", "name", ":4"], "{completed}");
+    assert_eq!(words, ["table", "wide", "json", "yaml", "name", ":4"], "{completed}");
 }

@@ -99,7 +99,7 @@ mod tests {
 
     #[rstest]
     #[case(&["s"], &["status", ":4"])]
-    #[case(&["status", "-o", ""], &["wide", "json", "yaml", "name", ":4"])]
+    #[case(&["status", "-o", ""], &["table", "wide", "json", "yaml", "name", ":4"])]
     #[case(&["status", "--all"], &["--all-namespaces", ":4"])]
     #[case(&["--kubeconfig", ""], &[":0"])]
     #[case(&["explain", "--li"], &["--live", ":4"])]

@@ -27,7 +27,7 @@ use super::inject::{self, InjectArgs, UninjectArgs};
 
 /// Shows which swap-device containers have their memory locked, and whether memlock-operator is healthy.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-memlock", bin_name = "kubectl memlock", version, about, propagate_version = true)]
+#[command(name = "kubectl-memlock", bin_name = "kubectl memlock", version, propagate_version = true)]
 pub struct Plugin {
     #[command(subcommand)]
     command: Command,

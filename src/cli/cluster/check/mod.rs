@@ -28,9 +28,9 @@ use super::{
 /// `kubectl memlock check`; the namespace of the installation is looked for unless it is given.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// How it is printed; default: a line for each finding.
-    #[arg(short, long, value_enum)]
-    output: Option<Output>,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
     /// Namespace in which a pod is tried, which is never created; default: one that the webhook serves.
     #[arg(long, value_name = "NAME")]
     trial_namespace: Option<String>,
@@ -85,7 +85,7 @@ impl Report {
 
 pub(super) async fn check(args: &CheckArgs, connect: &ConnectArgs, color: Color) -> Result<ExitCode, Failure> {
     let cluster = connect.connect().await?;
-    let json = args.output == Some(Output::Json);
+    let json = args.output == Output::Json;
     let shows_progress = !json && io::stderr().is_terminal();
     let mut report = Report { findings: Vec::new(), json, paints: color.paints(&io::stdout()), shows_progress };
 

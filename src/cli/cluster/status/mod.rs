@@ -42,9 +42,9 @@ pub(super) struct StatusArgs {
 
 #[derive(Debug, Clone, Args)]
 struct Shape {
-    /// How it is printed; default: a table.
-    #[arg(short, long, value_enum)]
-    output: Option<Output>,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
     /// The table without its first line, and without the sentence that sums it up.
     #[arg(long)]
     no_headers: bool,
@@ -55,6 +55,8 @@ struct Shape {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
+    /// A line for each container.
+    Table,
     /// With node, device, swap and the sentence.
     Wide,
     /// A v1 List of the objects, as kubectl prints one.
@@ -94,10 +96,7 @@ pub(super) async fn status(args: &StatusArgs, cluster: &Cluster, color: Color) -
     let now = Timestamp::now();
     let mut text = String::new();
     let mut said = found.notes;
-    if found.rows.is_empty()
-        && found.failures.is_empty()
-        && (table.is_table() || args.shape.output == Some(Output::Name))
-    {
+    if found.rows.is_empty() && found.failures.is_empty() && (table.is_table() || args.shape.output == Output::Name) {
         let place = scope.namespace.as_deref();
         let nothing =
             place.map_or("No resources found".to_owned(), |name| format!("No resources found in {name} namespace."));

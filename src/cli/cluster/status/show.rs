@@ -74,17 +74,17 @@ impl Table {
     }
 
     pub(super) fn is_table(&self) -> bool {
-        matches!(self.shape.output, None | Some(Output::Wide))
+        matches!(self.shape.output, Output::Table | Output::Wide)
     }
 
     /// All rows at once.
     pub(super) fn print(&mut self, rows: &[Row], now: Timestamp) -> String {
         self.remember(rows);
         match self.shape.output {
-            None | Some(Output::Wide) => self.lines(rows, now),
-            Some(Output::Json) => json_text(&list(rows)),
-            Some(Output::Yaml) => render::document(&list(rows), None, render::Style::default()),
-            Some(Output::Name) => names(rows),
+            Output::Table | Output::Wide => self.lines(rows, now),
+            Output::Json => json_text(&list(rows)),
+            Output::Yaml => render::document(&list(rows), None, render::Style::default()),
+            Output::Name => names(rows),
         }
     }
 
@@ -95,10 +95,10 @@ impl Table {
         let yaml = |row: &Row| format!("---\n{}", render::document(&object(row), None, render::Style::default()));
         match self.shape.output {
             _ if changed.is_empty() => String::new(),
-            None | Some(Output::Wide) => self.lines(&changed, now),
-            Some(Output::Json) => changed.iter().map(|row| json_text(&object(row))).collect(),
-            Some(Output::Yaml) => changed.iter().map(yaml).collect(),
-            Some(Output::Name) => names(&changed),
+            Output::Table | Output::Wide => self.lines(&changed, now),
+            Output::Json => changed.iter().map(|row| json_text(&object(row))).collect(),
+            Output::Yaml => changed.iter().map(yaml).collect(),
+            Output::Name => names(&changed),
         }
     }
 
@@ -113,7 +113,7 @@ impl Table {
     }
 
     fn lines(&mut self, rows: &[Row], now: Timestamp) -> String {
-        let wide = self.shape.output == Some(Output::Wide);
+        let wide = self.shape.output == Output::Wide;
         let mut lines: Vec<Vec<Cell>> = Vec::new();
         if !self.begun && !self.shape.no_headers {
             let namespace = self.namespaces.then_some("NAMESPACE");

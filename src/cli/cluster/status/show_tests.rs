@@ -34,7 +34,7 @@ fn now() -> Timestamp {
     "2026-01-01T10:00:00Z".parse().unwrap()
 }
 
-fn table(output: Option<Output>, no_headers: bool, namespaces: bool, paints: bool) -> Table {
+fn table(output: Output, no_headers: bool, namespaces: bool, paints: bool) -> Table {
     Table::new(&Shape { output, no_headers, sort_by: Order::Name }, namespaces, paints)
 }
 
@@ -45,12 +45,12 @@ fn tables() {
     let print =
         |output, no_headers, namespaces, paints| table(output, no_headers, namespaces, paints).print(&rows, now());
     let all = [
-        ("one namespace", print(None, false, false, false)),
-        ("all namespaces", print(None, false, true, false)),
-        ("wide", print(Some(Output::Wide), false, true, false)),
-        ("without its first line", print(None, true, false, false)),
-        ("in colour", print(None, false, false, true).replace('\u{1b}', "ESC")),
-        ("names", print(Some(Output::Name), false, false, false)),
+        ("one namespace", print(Output::Table, false, false, false)),
+        ("all namespaces", print(Output::Table, false, true, false)),
+        ("wide", print(Output::Wide, false, true, false)),
+        ("without its first line", print(Output::Table, true, false, false)),
+        ("in colour", print(Output::Table, false, false, true).replace('\u{1b}', "ESC")),
+        ("names", print(Output::Name, false, false, false)),
     ];
     let text: Vec<String> = all.iter().map(|(title, text)| format!("--- {title}\n{text}")).collect();
     insta::assert_snapshot!(text.concat());
@@ -59,10 +59,10 @@ fn tables() {
 #[test]
 fn objects() {
     let rows = [row("ublk-0", "Locked", "b", "2026-01-01T09:57:00Z")];
-    let json = table(Some(Output::Json), false, false, false).print(&rows, now());
-    let yaml = table(Some(Output::Yaml), false, false, false).print(&rows, now());
+    let json = table(Output::Json, false, false, false).print(&rows, now());
+    let yaml = table(Output::Yaml, false, false, false).print(&rows, now());
     insta::assert_snapshot!(format!("{json}---\n{yaml}"));
-    let nothing = table(Some(Output::Json), false, false, false).print(&[], now());
+    let nothing = table(Output::Json, false, false, false).print(&[], now());
     assert_eq!(serde_json::from_str::<Value>(&nothing).unwrap()["items"], json!([]));
 }
 
@@ -90,7 +90,7 @@ fn one_sentence_sums_it_up_and_names_the_worst() {
 
 #[test]
 fn a_watch_prints_what_changed_below_the_same_heads() {
-    let mut table = table(None, false, false, false);
+    let mut table = table(Output::Table, false, false, false);
     let before = rows();
     assert_eq!(table.print(&before, now()).lines().count(), 5);
     assert_eq!(table.print_changed(&before, now()), "", "nothing is new");
