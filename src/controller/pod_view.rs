@@ -66,6 +66,7 @@ pub(super) struct SecurityContext {
 }
 
 impl SecurityContext {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
     fn is_plain(&self) -> bool {
         !self.may_lock
     }
