@@ -36,6 +36,11 @@ impl Installation {
         arguments.find_map(|argument| argument.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='))
     }
 
+    /// The namespaces that it is confined to; none: all are served.
+    pub(super) fn served(&self) -> impl Iterator<Item = &str> {
+        self.flag("controller", "namespaces").into_iter().flat_map(|names| names.split(','))
+    }
+
     pub(super) fn service_account(&self) -> Option<&str> {
         let spec = self.part("controller")?.spec.as_ref()?.template.spec.as_ref()?;
         spec.service_account_name.as_deref()

@@ -25,6 +25,17 @@ pub(in crate::cli::cluster::check) fn installation(version: &str, wanted: i32, r
     }
 }
 
+impl Installation {
+    pub(in crate::cli::cluster::check) fn add_flag(&mut self, component: &str, flag: &str) {
+        for deployment in &mut self.deployments {
+            let container = &mut deployment.spec.as_mut().unwrap().template.spec.as_mut().unwrap().containers[0];
+            if container.name == component {
+                container.args.as_mut().unwrap().push(flag.to_owned());
+            }
+        }
+    }
+}
+
 #[rstest]
 #[case(2, 2, Mark::Good, "2 of 2 pods ready")]
 #[case(2, 1, Mark::Warning, "1 of 2 pods ready; kubectl -n memlock-system describe")]

@@ -113,8 +113,14 @@ async fn rest(
     report.add(certificate::check(cluster, installation, serving.as_ref()).await?);
     report.begin("the webhook, with a pod that is never created");
     let namespaces = serving::namespaces(cluster).await?;
-    report
-        .add([trial::check(cluster, args.trial_namespace.as_deref(), serving.as_ref(), namespaces.as_deref()).await?]);
+    report.add([trial::check(
+        cluster,
+        args.trial_namespace.as_deref(),
+        installation,
+        serving.as_ref(),
+        namespaces.as_deref(),
+    )
+    .await?]);
     report.begin("policies");
     report.add(policies::check(cluster).await?);
     report.begin("the controller's rights");

@@ -18,8 +18,8 @@ const AT_ONCE: usize = 8;
 /// Where a right is needed.
 #[derive(Debug, Clone, Copy)]
 enum Reach {
-    /// In every namespace.
-    Cluster,
+    /// In every namespace, or in those that the installation serves.
+    Served,
     /// On the webhook configuration.
     Configuration,
     /// In the namespace of the installation.
@@ -32,12 +32,12 @@ enum Reach {
 
 /// Group, resource, subresource, verbs, reach: as in the chart's `rbac.yaml`.
 const NEEDED: [(&str, &str, &str, &[&str], Reach); 10] = [
-    ("", "pods", "", &["get", "list", "watch"], Reach::Cluster),
-    ("", "pods", "status", &["patch"], Reach::Cluster),
-    ("", "pods", "exec", &["get", "create"], Reach::Cluster),
-    ("memlock.dev", "swapdevices", "", &["get", "list", "watch", "create", "patch", "delete"], Reach::Cluster),
-    ("memlock.dev", "swapdevices", "status", &["patch"], Reach::Cluster),
-    ("events.k8s.io", "events", "", &["create", "patch"], Reach::Cluster),
+    ("", "pods", "", &["get", "list", "watch"], Reach::Served),
+    ("", "pods", "status", &["patch"], Reach::Served),
+    ("", "pods", "exec", &["get", "create"], Reach::Served),
+    ("memlock.dev", "swapdevices", "", &["get", "list", "watch", "create", "patch", "delete"], Reach::Served),
+    ("memlock.dev", "swapdevices", "status", &["patch"], Reach::Served),
+    ("events.k8s.io", "events", "", &["create", "patch"], Reach::Served),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", &["get", "patch"], Reach::Configuration),
     ("", "secrets", "", &["get", "patch"], Reach::Secret),
     ("coordination.k8s.io", "leases", "", &["create"], Reach::Own),
@@ -81,26 +81,32 @@ pub(super) async fn check(cluster: &Cluster, installation: &Installation) -> Res
 
 fn questions(installation: &Installation) -> Vec<ResourceAttributes> {
     let own = || Some(installation.namespace.clone());
+    let mut served: Vec<Option<String>> = installation.served().map(|name| Some(name.to_owned())).collect();
+    if served.is_empty() {
+        served.push(None);
+    }
     let flag = |name: &str| installation.flag("controller", name).map(str::to_owned);
     let mut questions = Vec::new();
     for (group, resource, subresource, verbs, reach) in NEEDED {
-        let (namespace, name) = match reach {
-            Reach::Cluster => (None, None),
-            Reach::Configuration => (None, flag("webhook-configuration")),
-            Reach::Own => (own(), None),
-            Reach::Secret => (own(), flag("certificate-secret")),
-            Reach::Lease => (own(), installation.part("controller").map(ResourceExt::name_any)),
+        let (namespaces, name) = match reach {
+            Reach::Served => (served.clone(), None),
+            Reach::Configuration => (vec![None], flag("webhook-configuration")),
+            Reach::Own => (vec![own()], None),
+            Reach::Secret => (vec![own()], flag("certificate-secret")),
+            Reach::Lease => (vec![own()], installation.part("controller").map(ResourceExt::name_any)),
         };
-        let attributes = |verb: &&str| ResourceAttributes {
-            group: Some(group.to_owned()),
-            resource: Some(resource.to_owned()),
-            subresource: (!subresource.is_empty()).then(|| subresource.to_owned()),
-            verb: Some((*verb).to_owned()),
-            namespace: namespace.clone(),
-            name: name.clone(),
-            ..ResourceAttributes::default()
-        };
-        questions.extend(verbs.iter().map(attributes));
+        for namespace in namespaces {
+            let attributes = |verb: &&str| ResourceAttributes {
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource: (!subresource.is_empty()).then(|| subresource.to_owned()),
+                verb: Some((*verb).to_owned()),
+                namespace: namespace.clone(),
+                name: name.clone(),
+                ..ResourceAttributes::default()
+            };
+            questions.extend(verbs.iter().map(attributes));
+        }
     }
     questions
 }
@@ -125,5 +131,56 @@ fn review(user: &str, namespace: &str, question: ResourceAttributes) -> SubjectA
 fn in_words(question: &ResourceAttributes) -> String {
     let part = |part: &Option<String>| part.clone().unwrap_or_default();
     let below = question.subresource.as_ref().map(|below| format!("/{below}")).unwrap_or_default();
-    format!("{} {}{below}", part(&question.verb), part(&question.resource))
+    let place = question.namespace.as_ref().map(|namespace| format!(" in {namespace}")).unwrap_or_default();
+    format!("{} {}{below}{place}", part(&question.verb), part(&question.resource))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::{super::installation::tests::installation, *};
+    use crate::cli::offline;
+
+    fn words(list: &Value) -> Vec<&str> {
+        list.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn they_are_those_that_the_chart_grants() {
+        let manifests = include_str!("../../../../manifests/memlock-operator.yaml");
+        let mut granted = BTreeSet::new();
+        for object in offline::objects(manifests).unwrap() {
+            let kind = object.value["kind"].as_str().unwrap_or_default();
+            let own = object.value["metadata"]["name"] == "memlock-operator-controller";
+            for rule in object.value["rules"].as_array().into_iter().flatten().filter(|_| own && kind.ends_with("Role"))
+            {
+                for (group, resource) in words(&rule["apiGroups"]).into_iter().zip(words(&rule["resources"])) {
+                    granted.extend(words(&rule["verbs"]).iter().map(|verb| format!("{verb} {group}/{resource}")));
+                }
+            }
+        }
+        let needed = NEEDED.iter().flat_map(|(group, resource, below, verbs, _)| {
+            let below = if below.is_empty() { String::new() } else { format!("/{below}") };
+            verbs.iter().map(move |verb| format!("{verb} {group}/{resource}{below}"))
+        });
+        assert_eq!(granted, needed.collect());
+    }
+
+    #[test]
+    fn rights_are_asked_for_where_they_are_needed() {
+        let mut found = installation("0.1.0", 1, 1);
+        let pods = |found: &Installation| -> Vec<String> {
+            let questions = questions(found);
+            questions.iter().map(in_words).filter(|words| words.starts_with("list pods")).collect()
+        };
+        assert_eq!(pods(&found), ["list pods"]);
+        let words: Vec<String> = questions(&found).iter().map(in_words).collect();
+        assert!(words.contains(&"create pods/exec".to_owned()), "{words:?}");
+        assert!(words.contains(&"update leases in memlock-system".to_owned()), "{words:?}");
+        found.add_flag("controller", "--namespaces=a,b");
+        assert_eq!(pods(&found), ["list pods in a", "list pods in b"]);
+    }
 }

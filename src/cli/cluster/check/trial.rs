@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     finding::{Finding, Mark},
+    installation::Installation,
     readable,
     serving::{Labels, Serving},
 };
@@ -21,10 +22,12 @@ const USUAL: &str = "default";
 pub(super) async fn check(
     cluster: &Cluster,
     named: Option<&str>,
+    installation: &Installation,
     serving: Option<&Serving>,
     namespaces: Option<&[(String, Labels)]>,
 ) -> Result<Finding, Failure> {
-    let namespace = named.or_else(|| served(serving?, namespaces?)).unwrap_or(USUAL);
+    let namespace =
+        named.or_else(|| served(serving?, namespaces?)).or_else(|| installation.served().next()).unwrap_or(USUAL);
     let api: Api<Pod> = cluster.api(Some(namespace));
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let answer = readable(cluster.ask(api.create(&params, &pod())).await)?;

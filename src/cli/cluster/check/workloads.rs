@@ -234,7 +234,7 @@ impl Said {
                 format!("the webhook leaves namespace {namespace} out, so that nothing is done for {}", list(&titles));
             findings.push(
                 Finding::new(CHECK, Mark::Wrong, sentence)
-                    .remedy("move them to another namespace, or widen webhook.namespaceSelector"),
+                    .remedy("move them to another namespace, or take it in by the chart's values namespaces and webhook.namespaceSelector"),
             );
         }
         let more = self.each.len().saturating_sub(MOST);
