@@ -12,7 +12,7 @@ use memlock_operator::domain::{probe::ALLOWED, verdict::State};
 use serde_json::json;
 
 use crate::{
-    cluster::{Namespace, apply, condition, label, opted_in, reported, run, running_id, succeed},
+    cluster::{Namespace, apply, condition, eventually, kubectl, label, opted_in, reported, run, running_id, succeed},
     host,
     states::{self, Truth, judged, says},
 };
@@ -142,5 +142,10 @@ fn a_swap_out_is_reported_and_a_lock_prevents_it() {
     let keeps = namespace.get("keeps").unwrap();
     assert_eq!((label(&keeps), &reported(&keeps, "daemon")["swappedKiB"]), (Some("locked"), &json!(0)));
     assert_eq!(Truth::of(&running_id(&keeps).unwrap()).swapped_kb, 0);
-    eprintln!("{}", found["message"].as_str().unwrap());
+    let rows = eventually("the rows", || {
+        let rows = kubectl(&["-n", &namespace.0, "get", "swapdevices", "-o", "wide"]);
+        let row = |pod: &str, state: &str| rows.lines().any(|line| line.contains(pod) && line.contains(state));
+        if row("keeps", "Locked") && row("loses", "SwappedOut") { Ok(rows) } else { Err(rows) }
+    });
+    eprintln!("{rows}{}", found["message"].as_str().unwrap());
 }
