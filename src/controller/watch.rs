@@ -21,6 +21,9 @@ use super::{
     pod_view::{PodKey, PodView},
 };
 
+/// Pods of one answer to the list. An answer is in memory as a whole, and a pod has 5 to 30 kB on the wire.
+const PAGE: u32 = 100;
+
 /// What happened to a pod.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
@@ -48,7 +51,7 @@ pub(super) fn watch(client: &Client, namespaces: &[String]) -> impl Stream<Item 
 /// Failures are said and tried again with back-off.
 fn watch_one(pods: Api<DeserializeGuard<PodView>>) -> impl Stream<Item = Change> + Send + 'static {
     let mut listed = HashSet::new();
-    watcher::watcher(pods, watcher::Config::default()).default_backoff().filter_map(move |event| {
+    watcher::watcher(pods, watcher::Config::default().page_size(PAGE)).default_backoff().filter_map(move |event| {
         let change = match event {
             Ok(event) => translate(event, &mut listed),
             Err(error) => {
@@ -94,62 +97,5 @@ fn readable(guarded: DeserializeGuard<PodView>) -> Option<PodView> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pod(name: &str, metadata: &Value) -> DeserializeGuard<PodView> {
-        let mut whole = json!({ "name": name, "namespace": "n" });
-        whole.as_object_mut().unwrap().extend(metadata.as_object().unwrap().clone());
-        serde_json::from_value(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": whole, "spec": { "containers": [{ "name": "c" }] } })).unwrap()
-    }
-
-    fn opted_in(name: &str) -> DeserializeGuard<PodView> {
-        pod(name, &json!({ "annotations": { "memlock.dev/swap-device": "true" } }))
-    }
-
-    #[test]
-    fn pods_that_never_opted_in_are_not_kept() {
-        let mut listed = HashSet::new();
-        assert!(translate(Event::InitApply(pod("a", &json!({}))), &mut listed).is_none());
-        assert!(matches!(translate(Event::Apply(pod("a", &json!({}))), &mut listed), Some(Change::Gone(_))));
-    }
-
-    #[test]
-    fn a_marked_pod_that_opted_out_is_kept_until_it_is_cleaned() {
-        let marked = pod("a", &json!({ "labels": { "memlock.dev/state": "locked" } }));
-        assert!(matches!(translate(Event::Apply(marked), &mut HashSet::new()), Some(Change::Seen(_))));
-    }
-
-    #[test]
-    fn a_list_says_which_pods_are_left() {
-        let mut listed = HashSet::new();
-        translate(Event::Init, &mut listed);
-        translate(Event::InitApply(opted_in("a")), &mut listed);
-        translate(Event::InitApply(pod("b", &json!({}))), &mut listed);
-        let Some(Change::Listed(left)) = translate(Event::InitDone, &mut listed) else { panic!("a list ends") };
-        assert_eq!(left.into_iter().map(|key| key.name).collect::<Vec<_>>(), ["a"]);
-    }
-
-    #[test]
-    fn managed_fields_and_foreign_keys_are_dropped() {
-        let crowded = pod(
-            "a",
-            &json!({
-                "annotations": { "memlock.dev/swap-device": "true", "x": "y" }, "labels": { "app": "z" },
-                "managedFields": [{ "manager": "m", "fieldsV1": { "f:x": {} } }],
-            }),
-        );
-        let view = crowded.0.unwrap();
-        assert!(view.metadata.managed_fields.is_none() && view.metadata.labels.is_none());
-        assert_eq!(view.metadata.annotations.unwrap().len(), 1);
-    }
-
-    #[test]
-    fn an_unreadable_pod_is_skipped() {
-        let broken: DeserializeGuard<PodView> =
-            serde_json::from_value(json!({ "metadata": { "name": "a" }, "spec": { "containers": 7 } })).unwrap();
-        assert!(translate(Event::Apply(broken), &mut HashSet::new()).is_none());
-    }
-}
+#[path = "watch_tests.rs"]
+mod tests;
