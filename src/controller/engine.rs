@@ -10,12 +10,17 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::Value;
-use tokio::{sync::mpsc::UnboundedSender, task::JoinSet, time::Instant};
+use tokio::{
+    sync::mpsc::{self, UnboundedSender},
+    task::JoinSet,
+    time::Instant,
+};
 use tracing::{debug, info, warn};
 
 use super::{
     assess::Target,
     check::{Checked, Checker},
+    debug::Question,
     devices::{News, Subject},
     events::Events,
     metrics::Metrics,
@@ -57,6 +62,7 @@ impl Engine {
     pub(super) async fn run(
         self,
         changes: impl Stream<Item = Change>,
+        mut questions: mpsc::Receiver<Question>,
         interval: Duration,
         readiness: Readiness,
         shutdown: Shutdown,
@@ -102,6 +108,10 @@ impl Engine {
                         }
                     }
                 },
+                Some(question) = questions.recv() => {
+                    // Who asked may be gone by now.
+                    let _ = question.send(schedule.answer(Instant::now(), Timestamp::now()));
+                }
                 () = sleep_until(due) => {}
             }
         }

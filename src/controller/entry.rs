@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
     assess::{Assessment, Target},
     check::{Checked, Ended, Headroom},
+    debug::{self, Row},
     packed::Packed,
     pause,
     pod_view::{PodKey, PodView},
@@ -56,6 +58,8 @@ pub(super) struct Entry {
     due: Option<Instant>,
     /// Checks made of these containers.
     checks: usize,
+    /// The last of them, and why it could not tell.
+    last: Option<(Instant, Option<Box<str>>)>,
     /// Checks of them that did not go through, in a row.
     failed_checks: u32,
     /// Writes that failed in a row.
@@ -97,6 +101,7 @@ impl Entry {
             assessment,
             due: Some(now),
             checks: 0,
+            last: None,
             failed_checks: 0,
             failed_writes: 0,
             headroom: Headroom::new(),
@@ -156,6 +161,7 @@ impl Entry {
         if changed {
             self.assessment = assessment;
             self.checks = 0;
+            self.last = None;
             self.failed_checks = 0;
             self.headroom.clear();
             self.due = Some(now);
@@ -164,6 +170,28 @@ impl Entry {
             self.waiting_since = matches!(self.assessment, Assessment::Check(_)).then_some(now);
         }
         changed
+    }
+
+    /// For people who ask what the schedule does.
+    pub(super) fn rows(&self, now: Instant, time: Timestamp) -> Vec<Row> {
+        let said = self.pod.unpack().map(|pod| report::states(&pod, self.written.as_deref())).unwrap_or_default();
+        let targets = match &self.assessment {
+            Assessment::Check(targets) => targets.as_slice(),
+            Assessment::Clean | Assessment::Settled(_) => &[],
+        };
+        let (last, error) = self.last.as_ref().map_or((None, None), |(last, error)| (Some(*last), error.as_deref()));
+        let pod = Row {
+            namespace: self.key.namespace.clone(),
+            pod: self.key.name.clone(),
+            container: None,
+            state: Some(self.state().label().to_owned()),
+            last_check: last.and_then(|last| debug::wall(last, now, time)),
+            next_check: self.due.filter(|_| !targets.is_empty()).and_then(|due| debug::wall(due, now, time)),
+            last_error: error.map(str::to_owned),
+            checks: self.checks,
+        };
+        let containers = targets.iter().map(|t| (t.container.clone(), said.get(&t.container).cloned())).collect();
+        debug::rows(&pod, &containers)
     }
 
     /// When there is something to decide, if nothing else happens.
@@ -242,6 +270,8 @@ impl Entry {
         let pause = pause::after(checked.ended, self.checks, self.failed_checks, interval);
         self.checks = self.checks.saturating_add(1);
         self.failed_checks = if checked.ended == Ended::Through { 0 } else { self.failed_checks.saturating_add(1) };
+        let error = (checked.verdict.state == State::Unknown).then(|| checked.verdict.message.as_str().into());
+        self.last = Some((now, error));
         self.headroom.resize(checked.headroom.len(), None);
         for (known, seen) in self.headroom.iter_mut().zip(checked.headroom) {
             *known = seen.or(*known);

@@ -2,6 +2,7 @@
 
 mod assess;
 mod check;
+mod debug;
 mod devices;
 mod engine;
 mod entry;

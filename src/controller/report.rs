@@ -174,6 +174,12 @@ pub(super) fn clean_patch(pod: &PodView) -> Value {
     })
 }
 
+/// The word for each container, by what was last written or, before that, seen.
+pub(super) fn states(pod: &PodView, written: Option<&Report>) -> BTreeMap<String, String> {
+    let status = written.map(|report| report.status.clone()).or_else(|| Status::on(pod)).unwrap_or_default();
+    status.containers.into_iter().map(|(name, said)| (name, said.state)).collect()
+}
+
 /// Whether what stands on the pod was said of exactly these containers, or of none that ran.
 pub(super) fn speaks_of(pod: &PodView, written: Option<&Report>, targets: &[Target]) -> bool {
     let status = written.map(|report| report.status.clone()).or_else(|| Status::on(pod)).unwrap_or_default();

@@ -10,11 +10,13 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
     assess::{Target, assess},
     check::{Checked, Ended, Headroom},
+    debug::{Answer, MAX_ROWS},
     entry::{Entry, Lane, Place},
     pod_view::{PodKey, PodView},
     report::Report,
@@ -198,6 +200,17 @@ impl Schedule {
         };
         self.settle(key, now);
         waited
+    }
+
+    /// What is known of the first devices by namespace and name.
+    pub(super) fn answer(&self, now: Instant, time: Timestamp) -> Answer {
+        let mut keys: Vec<&Arc<PodKey>> = self.pods.keys().collect();
+        keys.sort_unstable();
+        let entries = keys.into_iter().filter_map(|key| self.pods.get(key));
+        let mut devices: Vec<_> = entries.flat_map(|entry| entry.rows(now, time)).take(MAX_ROWS + 1).collect();
+        let truncated = devices.len() > MAX_ROWS;
+        devices.truncate(MAX_ROWS);
+        Answer { devices, pods: self.pods.len(), truncated }
     }
 
     /// How many pods stand in which state, by what was last written or, before that, seen; if that changed since it was

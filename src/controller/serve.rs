@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, ensure};
 use jiff::SignedDuration;
 
-use super::{devices, engine::Engine, events::Events, metrics::Metrics, watch::watch};
+use super::{debug, devices, engine::Engine, events::Events, metrics::Metrics, watch::watch};
 use crate::platform::{
     admin,
     certs::{Names, Publisher},
@@ -59,11 +59,12 @@ pub async fn run(args: Args) -> Result<()> {
     let publisher = Publisher::new(&client, names);
     let metrics = Metrics::register(&mut registry);
     let (devices, news) = devices::channel();
+    let (pages, questions) = debug::page();
     let events = Events::new(client.clone(), args.instance, metrics.clone());
     let engine = Engine::new(client.clone(), events, metrics.clone(), devices);
     let changes = watch(&client, &args.namespaces);
 
-    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, shutdown.clone()));
+    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, pages, shutdown.clone()));
     supervisor.spawn("certificate", {
         let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
         async move {
@@ -72,7 +73,7 @@ pub async fn run(args: Args) -> Result<()> {
         }
     });
     supervisor.spawn("devices", devices::run(client, args.namespaces, news, args.interval, metrics, shutdown.clone()));
-    supervisor.spawn("checks", engine.run(changes, args.interval, readiness, shutdown));
+    supervisor.spawn("checks", engine.run(changes, questions, args.interval, readiness, shutdown));
     supervisor.run().await
 }
 

@@ -1,4 +1,4 @@
-//! Plain HTTP for the kubelet and Prometheus: `/livez`, `/readyz`, `/metrics`.
+//! Plain HTTP for the kubelet and Prometheus: `/livez`, `/readyz`, `/metrics`, and pages of the process itself.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -18,10 +18,16 @@ use super::{
 };
 
 /// Serves until shutdown is requested; from then on the pod is unready because nobody answers.
-pub async fn serve(address: SocketAddr, readiness: Readiness, registry: Registry, shutdown: Shutdown) -> Result<()> {
+pub async fn serve(
+    address: SocketAddr,
+    readiness: Readiness,
+    registry: Registry,
+    pages: Router,
+    shutdown: Shutdown,
+) -> Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: is the port taken?"))?;
-    let serving = axum::serve(listener, router(readiness, Arc::new(registry)));
+    let serving = axum::serve(listener, router(readiness, Arc::new(registry)).merge(pages));
     tokio::select! {
         result = serving => result.context("the admin listener failed"),
         () = shutdown.requested() => Ok(()),

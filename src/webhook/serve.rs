@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
+use axum::Router;
 use axum_server::{Handle, Server, tls_rustls::RustlsAcceptor};
 use tracing::info;
 
@@ -57,7 +58,8 @@ pub async fn run(args: Args) -> Result<()> {
     let mut registry = metrics::registry();
     let counted = Metrics::register(&mut registry);
 
-    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, shutdown.clone()));
+    supervisor
+        .spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, Router::new(), shutdown.clone()));
     supervisor.spawn("webhook", serve(args, files, counted, readiness, shutdown));
     supervisor.run().await
 }
