@@ -307,3 +307,29 @@ fn without_the_definition_the_pods_are_told_all_the_same() {
     eprintln!("with it again: written after {} ms", back.elapsed().as_millis());
     assert!(complaints() <= 3, "each kind of failure is said once: {}", controller_log());
 }
+
+#[test]
+fn who_asks_is_told_what_the_checks_do() {
+    let namespace = Namespace::new("debug");
+    create(&namespace, "device", &opted_in(), &["--swap"]);
+    says(&namespace, "device.nbdkit", "Locked");
+    let running = ["-l", "app.kubernetes.io/component=controller", "-o", "jsonpath={.items[0].metadata.name}"];
+    let controller = kubectl(&[&["-n", SYSTEM, "get", "pods"], &running[..]].concat());
+    let page = |name: &str| {
+        kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/pods/{controller}:8080/proxy/{name}")])
+    };
+    let row = eventually("two checks", || {
+        let state: Value = serde_json::from_str(&page("debug/state")).unwrap();
+        let rows = state["devices"].as_array().cloned().unwrap_or_default();
+        let row = rows.into_iter().find(|row| row["namespace"] == json!(namespace.0)).ok_or("not there")?;
+        if row["checks"].as_u64() >= Some(2) { Ok(row) } else { Err(row.to_string()) }
+    });
+    assert_eq!((&row["pod"], &row["container"], &row["state"]), (&json!("device"), &json!("nbdkit"), &json!("locked")));
+    assert!(row["lastCheck"].is_string() && row["nextCheck"].is_string() && row["lastError"].is_null(), "{row}");
+    eprintln!("{row}");
+    let metrics = page("metrics");
+    for object in ["pod", "swapdevice", "event"] {
+        let series = format!("memlock_writes_total{{object=\"{object}\",outcome=\"done\"}}");
+        assert!(metrics.contains(&series), "no {series}: {metrics}");
+    }
+}
