@@ -118,48 +118,62 @@ fn identity(namespace: &Namespace, name: &str) -> (Value, Value) {
     (pod["metadata"]["uid"].clone(), pod["status"]["containerStatuses"][0]["restartCount"].clone())
 }
 
-/// The whole life of a release, from one helm's hand into another's.
-fn life(name: &str, first: &Helm, then: &Helm) {
-    let earlier = Checkout::new(EARLIER);
-    let namespace = Namespace::new(name);
-    first.apply(&earlier.chart(), &[]);
-    create(&namespace, "installed");
-    namespace.state("installed", "locked");
-    let before = identity(&namespace, "installed");
+/// A release with a locked pod: the earlier chart installed by one helm, this chart by another.
+struct Upgraded {
+    namespace: Namespace,
+    before: (Value, Value),
+}
 
-    then.apply(CHART, &[]);
-    every_entry_has_its_authorities();
-    create(&namespace, "upgraded");
-    namespace.state("upgraded", "locked");
+impl Upgraded {
+    fn new(name: &str, first: &Helm, then: &Helm) -> Self {
+        let earlier = Checkout::new(EARLIER);
+        let namespace = Namespace::new(name);
+        first.apply(&earlier.chart(), &[]);
+        create(&namespace, "installed");
+        namespace.state("installed", "locked");
+        let before = identity(&namespace, "installed");
+        then.apply(CHART, &[]);
+        every_entry_has_its_authorities();
+        create(&namespace, "upgraded");
+        namespace.state("upgraded", "locked");
+        Self { namespace, before }
+    }
+
+    fn uninstall(self, helm: &Helm) {
+        helm.uninstall();
+        create(&self.namespace, "uninstalled");
+        assert_eq!(identity(&self.namespace, "installed"), self.before, "a pod that ran goes on running");
+        assert_eq!(label(&self.namespace.get("uninstalled").unwrap()), None, "nobody is there");
+    }
+}
+
+fn life(name: &str, helm: &Helm) {
+    let release = Upgraded::new(name, helm, helm);
     // Entries of the webhook configuration change their selectors and come to no conflict with the controller's field.
     let exempt =
         ["--set", "podSecurity.defaultLevel=baseline", "--set", "podSecurity.exemptNamespaces={storage,backup}"];
-    then.apply(CHART, &exempt);
-    then.apply(CHART, &[]);
+    helm.apply(CHART, &exempt);
+    helm.apply(CHART, &[]);
     every_entry_has_its_authorities();
-    let told = then.run(&["test", RELEASE]);
+    let told = helm.run(&["test", RELEASE]);
     assert!(told.contains("Phase:          Succeeded"), "{told}");
 
-    then.run(&["rollback", RELEASE, "1", "--wait", "--timeout", "90s"]);
+    helm.run(&["rollback", RELEASE, "1", "--wait", "--timeout", "90s"]);
     every_entry_has_its_authorities();
-    create(&namespace, "rolled-back");
-    namespace.state("rolled-back", "locked");
-    then.apply(CHART, &[]);
+    create(&release.namespace, "rolled-back");
+    release.namespace.state("rolled-back", "locked");
+    helm.apply(CHART, &[]);
     every_entry_has_its_authorities();
-
-    then.uninstall();
-    create(&namespace, "uninstalled");
-    assert_eq!(identity(&namespace, "installed"), before, "{name}: a pod that ran goes on running");
-    assert_eq!(label(&namespace.get("uninstalled").unwrap()), None, "{name}: nobody is there");
+    release.uninstall(helm);
 }
 
 #[test]
 fn helm_3_and_helm_4_install_upgrade_roll_back_and_uninstall() {
     let (three, four) = (Helm::three(), Helm::four());
     four.uninstall();
-    life("helm-3", &three, &three);
-    life("helm-4", &four, &four);
-    life("helm-3-to-4", &three, &four);
+    life("helm-3", &three);
+    life("helm-4", &four);
+    Upgraded::new("helm-3-to-4", &three, &four).uninstall(&four);
 }
 
 #[test]
@@ -208,9 +222,10 @@ fn named_namespaces_are_served_alone() {
     let added = other.get("device").unwrap()["spec"]["containers"][0]["securityContext"]["capabilities"].clone();
     assert_eq!(added, json!(null), "nobody acts elsewhere");
     let account = format!("--as=system:serviceaccount:{SYSTEM}:memlock-operator-controller");
-    for right in [["list", "pods"], ["create", "pods/exec"], ["patch", "pods/status"]] {
+    for right in [["list", "pods", ""], ["create", "pods", "exec"], ["patch", "pods", "status"]] {
         let can = |namespace: &str| {
-            let asked = ["auth", "can-i", right[0], right[1], "-n", namespace, account.as_str()];
+            let part = format!("--subresource={}", right[2]);
+            let asked = ["auth", "can-i", right[0], right[1], &part, "-n", namespace, account.as_str()];
             String::from_utf8_lossy(&run("kubectl", &asked).stdout).trim().to_owned()
         };
         assert_eq!((can(&served.0).as_str(), can(&other.0).as_str()), ("yes", "no"), "{right:?}");
