@@ -128,12 +128,11 @@ mod tests {
         schedule.checked(&key, &uid, &targets, checked, now);
 
         let (router, mut questions) = page();
-        let answering = tokio::spawn(async move {
+        let answering = async move {
             let question = questions.recv().await.unwrap();
             question.send(schedule.answer(now, Timestamp::UNIX_EPOCH)).unwrap();
-        });
-        let (status, body) = get(router).await;
-        answering.await.unwrap();
+        };
+        let ((status, body), ()) = tokio::join!(get(router), answering);
         let body: Value = serde_json::from_slice(&body).unwrap();
         let next = body["devices"][0]["nextCheck"].as_str().unwrap();
         assert!(["1970-01-01T00:00:01Z", "1970-01-01T00:00:02Z"].contains(&next), "{next}");

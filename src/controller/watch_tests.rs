@@ -5,7 +5,7 @@ use std::{
 };
 
 use axum::body::Body;
-use http::{Request, Response};
+use axum::http::{Request, Response};
 use kube::client::Body as ClientBody;
 use serde_json::{Value, json};
 
@@ -94,9 +94,10 @@ async fn follow(answers: Vec<Answer>, changes: usize) -> (Vec<String>, Vec<Strin
             asked.lock().unwrap().push(request.uri().query().unwrap_or_default().to_owned());
             let (code, body) = match &answers.lock().unwrap().pop_front() {
                 Some(Answer::Status(code, body)) => (*code, Body::from(body.to_string())),
-                Some(Answer::Lines(lines)) => {
-                    (200, Body::from(lines.iter().map(|line| format!("{line}\n")).collect::<String>()))
-                }
+                Some(Answer::Lines(lines)) => (
+                    200,
+                    Body::from(lines.iter().flat_map(|line| [line.to_string(), "\n".to_owned()]).collect::<String>()),
+                ),
                 Some(Answer::Cut(text)) => (200, Body::from(*text)),
                 Some(Answer::Refused) => return std::future::ready(Err(std::io::Error::other("connection refused"))),
                 None => (200, Body::from_stream(futures::stream::pending::<Result<Vec<u8>, Infallible>>())),
@@ -105,7 +106,7 @@ async fn follow(answers: Vec<Answer>, changes: usize) -> (Vec<String>, Vec<Strin
         }
     });
     let client = Client::new(service, "default");
-    let seen = watch(&client).take(changes).map(|change| match change {
+    let seen = watch(&client, &[]).take(changes).map(|change| match change {
         Change::Seen(pod) => format!("seen {}", pod.key().name),
         Change::Gone(key) => format!("gone {}", key.name),
         Change::Listed(left) => {
@@ -124,7 +125,8 @@ fn list(version: &str, pods: &[Value]) -> Answer {
     Answer::Status(200, json!({ "apiVersion": "v1", "kind": "PodList", "metadata": metadata, "items": pods }))
 }
 
-fn event(kind: &str, object: Value) -> Value {
+fn event(kind: &str, object: impl Into<Value>) -> Value {
+    let object = object.into();
     json!({ "type": kind, "object": object })
 }
 
