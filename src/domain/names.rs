@@ -88,6 +88,8 @@ pub const PRELOAD_FILE: &str = "/memlock/libmemlock.so";
 pub const STATUS_MANAGER: &str = "memlock-operator/status";
 /// Field manager of the certificate writes.
 pub const CERTIFICATE_MANAGER: &str = "memlock-operator/certificates";
+/// Field manager of the lease.
+pub const LEASE_MANAGER: &str = "memlock-operator/lease";
 /// `reportingController` of our Events.
 pub const EVENT_REPORTER: &str = "memlock.dev/controller";
 
@@ -104,7 +106,7 @@ mod tests {
             assert!(!name.is_empty() && name.len() <= 63, "{key}");
             assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{key}");
         }
-        for manager in [STATUS_MANAGER, CERTIFICATE_MANAGER, EVENT_REPORTER] {
+        for manager in [STATUS_MANAGER, CERTIFICATE_MANAGER, LEASE_MANAGER, EVENT_REPORTER] {
             assert!(manager.len() <= 128, "{manager}");
         }
     }

@@ -3,11 +3,15 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::{Context, Result};
-use kube::{Client, Config};
+use kube::{Client, Config, client::ClientBuilder};
 use thiserror::Error;
+
+use super::lease::Leadership;
 
 /// Deadline of an ordinary call.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+const NOT_BUILT: &str = "the API client cannot be built from the configuration";
 
 /// Why a call to the API server gave nothing.
 #[derive(Debug, Error)]
@@ -36,12 +40,21 @@ impl CallError {
 
 /// From the pod's service account, else from the kubeconfig.
 pub async fn connect() -> Result<Client> {
+    Client::try_from(config().await?).context(NOT_BUILT)
+}
+
+/// The same, for requests that only a leader may send.
+pub async fn connect_as_leader(leadership: &Leadership) -> Result<Client> {
+    Ok(ClientBuilder::try_from(config().await?).context(NOT_BUILT)?.with_layer(leadership).build())
+}
+
+async fn config() -> Result<Config> {
     let mut config = Config::infer()
         .await
         .context("found neither a service account nor a kubeconfig; run in a cluster or set KUBECONFIG")?;
     // kube repeats 429 and 5xx for minutes on its own; our callers have their own back-off.
     config.default_retry = false;
-    Client::try_from(config).context("the API client cannot be built from the configuration")
+    Ok(config)
 }
 
 /// Runs a call under a deadline.
