@@ -1,4 +1,4 @@
-//! The controller process: watch, checks, certificate.
+//! The controller process: a lease, and for its holder watch, checks and certificate.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,8 +8,10 @@ use jiff::SignedDuration;
 use super::{debug, devices, engine::Engine, events::Events, metrics::Metrics, watch::watch};
 use crate::platform::{
     admin,
-    certs::{Names, Publisher},
-    client, metrics,
+    certs::{Lives, Names, PublishedMetrics, Publisher, Source},
+    client,
+    lease::{self, Lease},
+    metrics,
     runtime::{Readiness, Supervisor},
 };
 
@@ -34,29 +36,79 @@ pub struct Args {
     /// Namespaces whose pods are checked, comma separated; none: all of them.
     #[arg(long, value_delimiter = ',')]
     pub namespaces: Vec<String>,
-    /// The namespace of that Service and that Secret.
+    /// Who makes the webhook's certificate.
+    #[arg(long, env = "MEMLOCK_CERTIFICATES", value_enum, default_value = "internal")]
+    pub certificates: Certificates,
+    /// Life of a certificate that this process makes, such as 2160h; it is replaced when a third is left.
+    #[arg(long, env = "MEMLOCK_CERTIFICATE_LIFE", default_value = "2160h", value_parser = life)]
+    pub certificate_life: SignedDuration,
+    /// Life of an authority that this process makes, three times that of a certificate at least.
+    #[arg(long, env = "MEMLOCK_AUTHORITY_LIFE", default_value = "8760h", value_parser = life)]
+    pub authority_life: SignedDuration,
+    /// Whether caBundle in the webhook configuration is written by this process.
+    #[arg(long, env = "MEMLOCK_MANAGE_CA_BUNDLE", action = clap::ArgAction::Set, default_value_t = true)]
+    pub manage_ca_bundle: bool,
+    /// The Lease by which one of several controllers leads: it checks and reports, the others wait.
+    #[arg(long, env = "MEMLOCK_LEASE")]
+    pub lease: String,
+    /// The namespace of that Service, that Secret and that Lease.
     #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: String,
-    /// This process in Events; the pod's name.
+    /// This process in Events and in the Lease; the pod's name.
     #[arg(long, env = "POD_NAME")]
     pub instance: Option<String>,
 }
 
-/// Checks and reports until told to stop.
+/// Where the webhook's certificate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Certificates {
+    /// This process makes it.
+    Internal,
+    /// Somebody else puts it into the Secret.
+    Secret,
+}
+
+impl Args {
+    fn source(&self) -> Result<Source> {
+        let lives = Lives { certificate: self.certificate_life, authority: self.authority_life };
+        ensure!(
+            lives.certificate.saturating_mul(3) <= lives.authority,
+            "--authority-life is {}, less than three times --certificate-life, {}: make it longer",
+            lives.authority,
+            lives.certificate
+        );
+        Ok(match self.certificates {
+            Certificates::Internal => Source::Internal(lives),
+            Certificates::Secret => Source::Secret,
+        })
+    }
+}
+
+/// Checks and reports, or waits for the lease to do so, until told to stop.
 pub async fn run(args: Args) -> Result<()> {
     let mut supervisor = Supervisor::new();
     let shutdown = supervisor.shutdown();
-    let readiness = Readiness::new(["certificate", "pods"]);
-    let client = client::connect().await?;
+    let readiness = Readiness::new(["lease"]);
+    let source = args.source()?;
+    let mut registry = metrics::registry();
 
+    let lease = Lease::new(
+        Lease::api(&client::connect().await?, &args.namespace),
+        args.lease,
+        args.instance.as_deref().unwrap_or("controller"),
+        lease::Metrics::register(&mut registry),
+        readiness.clone(),
+        "lease",
+    );
+    let client = client::connect_as_leader(&lease.leadership()).await?;
     let names = Names {
         namespace: args.namespace,
         secret: args.certificate_secret,
         service: args.webhook_service,
         configuration: args.webhook_configuration,
     };
-    let mut registry = metrics::registry();
-    let publisher = Publisher::new(&client, names);
+    let certificate_metrics = PublishedMetrics::register(&mut registry);
+    let publisher = Publisher::new(&client, names, source, args.manage_ca_bundle, certificate_metrics);
     let metrics = Metrics::register(&mut registry);
     let (devices, news) = devices::channel();
     let (pages, questions) = debug::page();
@@ -64,16 +116,23 @@ pub async fn run(args: Args) -> Result<()> {
     let engine = Engine::new(client.clone(), events, metrics.clone(), devices);
     let changes = watch(&client, &args.namespaces);
 
-    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, pages, shutdown.clone()));
-    supervisor.spawn("certificate", {
+    let work = {
         let (readiness, shutdown) = (readiness.clone(), shutdown.clone());
         async move {
-            shutdown.unless_stopped(Box::pin(publisher.run(readiness, "certificate"))).await;
-            Ok(())
+            for gate in ["certificate", "pods"] {
+                readiness.close(gate);
+            }
+            let publishing = async {
+                shutdown.unless_stopped(Box::pin(publisher.run(readiness.clone(), "certificate"))).await;
+                Ok(())
+            };
+            let telling = devices::run(client, args.namespaces, news, args.interval, metrics, shutdown.clone());
+            let checking = engine.run(changes, questions, args.interval, readiness.clone(), shutdown.clone());
+            tokio::try_join!(publishing, telling, checking).map(|_| ())
         }
-    });
-    supervisor.spawn("devices", devices::run(client, args.namespaces, news, args.interval, metrics, shutdown.clone()));
-    supervisor.spawn("checks", engine.run(changes, questions, args.interval, readiness, shutdown));
+    };
+    supervisor.spawn("admin", admin::serve(args.admin_listen, readiness, registry, pages, shutdown.clone()));
+    supervisor.spawn("lease", lease.lead(shutdown, work));
     supervisor.run().await
 }
 
@@ -84,6 +143,15 @@ fn interval(text: &str) -> Result<Duration> {
     let allowed = SignedDuration::from_secs(1)..=SignedDuration::from_hours(24);
     ensure!(allowed.contains(&parsed), "{text:?} is out of range; give something between 1s and 24h");
     Ok(parsed.unsigned_abs())
+}
+
+/// From half a minute, in which the kubelet of a test can just follow, to ten years.
+fn life(text: &str) -> Result<SignedDuration> {
+    let parsed: SignedDuration =
+        text.parse().with_context(|| format!("{text:?} is no duration; give for example 2160h"))?;
+    let allowed = SignedDuration::from_secs(30)..=SignedDuration::from_hours(24 * 3_650);
+    ensure!(allowed.contains(&parsed), "{text:?} is out of range; give something between 30s and 87600h");
+    Ok(parsed)
 }
 
 #[cfg(test)]

@@ -4,13 +4,16 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use axum::Router;
-use axum_server::{Handle, Server, tls_rustls::RustlsAcceptor};
+use axum_server::{
+    Handle, Server,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
 use tracing::info;
 
 use super::{AgentArgs, Metrics, router::router};
 use crate::platform::{
     admin,
-    certs::{CertificateFiles, follow},
+    certs::{CertificateFiles, Follower, ServedMetrics, follow},
     metrics,
     runtime::{Readiness, Shutdown, Supervisor},
 };
@@ -57,21 +60,22 @@ pub async fn run(args: Args) -> Result<()> {
     let files = CertificateFiles { certificate: args.tls_cert_file.clone(), key: args.tls_key_file.clone() };
     let mut registry = metrics::registry();
     let counted = Metrics::register(&mut registry);
+    let certificates = follow(files, ServedMetrics::register(&mut registry));
 
     supervisor
         .spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, Router::new(), shutdown.clone()));
-    supervisor.spawn("webhook", serve(args, files, counted, readiness, shutdown));
+    supervisor.spawn("webhook", serve(args, certificates, counted, readiness, shutdown));
     supervisor.run().await
 }
 
 async fn serve(
     args: Args,
-    files: CertificateFiles,
+    certificates: impl Future<Output = (RustlsConfig, Follower)>,
     metrics: Metrics,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<()> {
-    let Some((config, follower)) = shutdown.unless_stopped(follow(files)).await else { return Ok(()) };
+    let Some((config, follower)) = shutdown.unless_stopped(certificates).await else { return Ok(()) };
     readiness.open("certificate");
 
     let handle = Handle::new();

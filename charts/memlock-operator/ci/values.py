@@ -8,6 +8,14 @@ import json, pathlib, re, shutil, subprocess, sys, tempfile
 
 CHART = pathlib.Path(__file__).resolve().parent.parent
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
+# Values that act only beside another one.
+BESIDE = {
+    "certificates.mode": {"certificates.existingSecret": "pair"},
+    "certificates.existingSecret": {"certificates.mode": "existingSecret", "certificates.existingSecret": "other"},
+    "certificates.caBundle": {"certificates.manageCABundle": False},
+    "certificates.certManager.issuer": {"certificates.mode": "certManager"},
+    "certificates.certManager.issuerKind": {"certificates.mode": "certManager", "certificates.certManager.issuer": "x"},
+}
 BEGIN, END = "<!-- values: written by ci/values.py readme -->\n", "<!-- end of values -->\n"
 
 
@@ -87,6 +95,8 @@ def used_in_templates():
 def switches(path, described):
     """What has to be given before the value can do anything: the switch of its section, of objects that need one."""
     section = path.rsplit(".", 1)[0]
+    for name, value in BESIDE.get(path, {}).items():
+        yield from ("--set-json", f"{name}={json.dumps(value)}")
     if path.endswith(".create"):
         # without an account of ours the name of another one has to be given
         yield from ("--set", f"{section}.name=existing")

@@ -16,7 +16,10 @@ A release called "memlock" gives "memlock-operator", not "memlock-memlock-operat
 
 {{- define "memlock.webhookName" -}}{{ include "memlock.fullname" . }}-webhook{{- end -}}
 {{- define "memlock.controllerName" -}}{{ include "memlock.fullname" . }}-controller{{- end -}}
-{{- define "memlock.certificateSecretName" -}}{{ include "memlock.fullname" . }}-tls{{- end -}}
+{{- define "memlock.certificateSecretName" -}}
+{{- $own := printf "%s-tls" (include "memlock.fullname" .) -}}
+{{- ternary .Values.certificates.existingSecret $own (eq .Values.certificates.mode "existingSecret") -}}
+{{- end -}}
 
 {{- define "memlock.webhookServiceAccountName" -}}
 {{- .Values.webhook.serviceAccount.name | default (include "memlock.webhookName" .) -}}

@@ -6,6 +6,7 @@
 use std::{convert::Infallible, io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum_server::tls_rustls::RustlsConfig;
+use jiff::Timestamp;
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer,
@@ -14,10 +15,15 @@ use rustls_pki_types::{
 use thiserror::Error;
 use tracing::{info, warn};
 
+use super::{bundle::not_after, metrics::ServedMetrics};
+
 /// How often the files are read; the kubelet itself needs up to a minute to change them.
 const POLL: Duration = Duration::from_secs(5);
 /// How often they are read until there is a first good pair.
 const FIRST_POLL: Duration = Duration::from_millis(500);
+
+/// How long the kubelet may take between the two files of a pair.
+const SWAP: Duration = Duration::from_millis(200);
 
 /// Where the pair is.
 #[derive(Debug, Clone)]
@@ -45,6 +51,9 @@ pub enum CertificateError {
     /// The file has no certificate.
     #[error("tls.crt holds no certificate; put the chain into it, leaf first")]
     Empty,
+    /// Over before it is used.
+    #[error("the certificate has expired, and the one in use has not; issue another one")]
+    Expired,
     /// Chain and key do not fit.
     #[error("certificate and key cannot be served ({0}); do they belong together?")]
     Pair(rustls::Error),
@@ -55,18 +64,28 @@ pub enum CertificateError {
 pub struct Follower {
     files: CertificateFiles,
     seen: (Vec<u8>, Vec<u8>),
+    /// End of what is served, in Unix time.
+    not_after: i64,
     config: RustlsConfig,
+    metrics: ServedMetrics,
+}
+
+/// A pair that can be served.
+struct Pair {
+    config: Arc<ServerConfig>,
+    not_after: i64,
 }
 
 /// Waits for a first good pair.
-pub async fn follow(files: CertificateFiles) -> (RustlsConfig, Follower) {
+pub async fn follow(files: CertificateFiles, metrics: ServedMetrics) -> (RustlsConfig, Follower) {
     let mut last = String::new();
     loop {
         match load(&files).await {
-            Ok((seen, server)) => {
+            Ok((seen, Pair { config, not_after })) => {
                 info!(file = %files.certificate.display(), "certificate loaded");
-                let config = RustlsConfig::from_config(server);
-                return (config.clone(), Follower { files, seen, config });
+                metrics.loaded(not_after);
+                let config = RustlsConfig::from_config(config);
+                return (config.clone(), Follower { files, seen, not_after, config, metrics });
             }
             Err(error) => {
                 let said = error.to_string();
@@ -90,25 +109,45 @@ impl Follower {
     }
 
     async fn poll(&mut self) {
-        let Ok(bytes) = read(&self.files).await else { return };
+        let Ok(mut bytes) = read(&self.files).await else { return };
         if bytes == self.seen {
             return;
         }
-        match parse(&bytes.0, &bytes.1) {
-            Ok(server) => {
-                self.config.reload_from_config(server);
+        let mut parsed = self.accept(&bytes);
+        if parsed.is_err() {
+            // The two files may have been read from before and after the kubelet's swap.
+            tokio::time::sleep(SWAP).await;
+            let Ok(again) = read(&self.files).await else { return };
+            parsed = self.accept(&again);
+            bytes = again;
+        }
+        match parsed {
+            Ok(pair) => {
+                self.config.reload_from_config(pair.config);
+                self.not_after = pair.not_after;
+                self.metrics.loaded(pair.not_after);
                 info!(file = %self.files.certificate.display(), "certificate changed");
             }
-            Err(error) => warn!(error = error.to_string(), "the new certificate is kept out; the old one stays in use"),
+            Err(error) => {
+                self.metrics.rejected();
+                warn!(error = error.to_string(), "the new certificate is kept out; the old one stays in use");
+            }
         }
         self.seen = bytes;
     }
+
+    /// A pair that can be served, and is not over while the one in use is not.
+    fn accept(&self, bytes: &(Vec<u8>, Vec<u8>)) -> Result<Pair, CertificateError> {
+        let pair = parse(&bytes.0, &bytes.1)?;
+        let now = Timestamp::now().as_second();
+        if pair.not_after < now && now <= self.not_after { Err(CertificateError::Expired) } else { Ok(pair) }
+    }
 }
 
-async fn load(files: &CertificateFiles) -> Result<((Vec<u8>, Vec<u8>), Arc<ServerConfig>), CertificateError> {
+async fn load(files: &CertificateFiles) -> Result<((Vec<u8>, Vec<u8>), Pair), CertificateError> {
     let bytes = read(files).await?;
-    let server = parse(&bytes.0, &bytes.1)?;
-    Ok((bytes, server))
+    let pair = parse(&bytes.0, &bytes.1)?;
+    Ok((bytes, pair))
 }
 
 async fn read(files: &CertificateFiles) -> Result<(Vec<u8>, Vec<u8>), CertificateError> {
@@ -118,12 +157,11 @@ async fn read(files: &CertificateFiles) -> Result<(Vec<u8>, Vec<u8>), Certificat
     Ok((one(files.certificate.clone()).await?, one(files.key.clone()).await?))
 }
 
-fn parse(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, CertificateError> {
+fn parse(certificate: &[u8], key: &[u8]) -> Result<Pair, CertificateError> {
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>().map_err(CertificateError::Pem)?;
-    if chain.is_empty() {
-        return Err(CertificateError::Empty);
-    }
+    let Some(leaf) = chain.first() else { return Err(CertificateError::Empty) };
+    let not_after = not_after(leaf).ok_or(CertificateError::Empty)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(CertificateError::Pem)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -132,53 +170,9 @@ fn parse(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, Certificat
         .with_single_cert(chain, key)
         .map_err(CertificateError::Pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Pair { config: Arc::new(config), not_after })
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-    use crate::platform::certs::issue;
-
-    fn pair(name: &str) -> (String, String) {
-        let issued = issue(&[name.to_owned()], None, Timestamp::now()).unwrap();
-        (issued.certificate, issued.key)
-    }
-
-    fn served(follower: &Follower) -> usize {
-        Arc::as_ptr(&follower.config.get_inner()) as usize
-    }
-
-    #[tokio::test]
-    async fn a_changed_pair_is_served_and_a_bad_one_is_kept_out() {
-        let dir = std::env::temp_dir().join(format!("memlock-certs-{}", std::process::id()));
-        tokio::fs::create_dir_all(&dir).await.unwrap();
-        let files = CertificateFiles { certificate: dir.join("tls.crt"), key: dir.join("tls.key") };
-        let put = |certificate: String, key: String| {
-            let files = files.clone();
-            async move {
-                tokio::fs::write(files.certificate, certificate).await.unwrap();
-                tokio::fs::write(files.key, key).await.unwrap();
-            }
-        };
-        let (first, second) = (pair("a"), pair("b"));
-        put(first.0.clone(), first.1.clone()).await;
-        let (_, mut follower) = follow(files.clone()).await;
-        let before = served(&follower);
-
-        follower.poll().await;
-        assert_eq!(served(&follower), before, "unchanged files change nothing");
-        put(second.0.clone(), first.1.clone()).await;
-        follower.poll().await;
-        assert_eq!(served(&follower), before, "a certificate with the wrong key is kept out");
-        put("garbage".into(), "garbage".into()).await;
-        follower.poll().await;
-        assert_eq!(served(&follower), before, "garbage is kept out");
-        put(second.0, second.1).await;
-        follower.poll().await;
-        assert_ne!(served(&follower), before, "a good new pair is served");
-        tokio::fs::remove_dir_all(dir).await.unwrap();
-    }
-}
+#[path = "follow_tests.rs"]
+mod tests;

@@ -1,7 +1,4 @@
-//! Puts certificate and trust where the API server and the webhook find them.
-//!
-//! The trust (`caBundle`) goes out before the certificate that needs it, and holds the old
-//! authority as well, so that no moment of a change is without a matching pair.
+//! Keeps certificate and trust where the API server and the webhook find them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,11 +14,19 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use serde_json::{Value, json};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use serde_json::json;
 use thiserror::Error;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::issue::{IssueError, is_fresh, issue};
+use super::{
+    bundle::{Bundle, not_after},
+    due::{Due, Held, due},
+    issue::{IssueError, Lives, issue_authority, issue_leaf},
+    metrics::PublishedMetrics,
+    trust::{CONFIGURATION, is_out, trust_patch, trusted},
+};
 use crate::{
     domain::names::CERTIFICATE_MANAGER,
     platform::{
@@ -33,11 +38,18 @@ use crate::{
 /// How often the live objects are compared with what they should be: until then an entry that was added
 /// or put back has no authorities, and the pods that it serves are refused.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The same while a new leaf waits for the trust in it.
+const SOON: Duration = Duration::from_secs(1);
 /// The same after a failure.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// How long a new authority is out before a leaf of it is served: each API server reads the configuration by a watch
+/// of its own.
+const SETTLE: Duration = Duration::from_secs(15);
+/// Least time between two certificates of a kind, whatever the clock or another writer of the Secret does.
+const ISSUE_PAUSE: Duration = Duration::from_mins(1);
 
-const CONFIGURATION: &str = "MutatingWebhookConfiguration";
 const AUTHORITIES: &str = "ca.crt";
+const AUTHORITY_KEY: &str = "ca.key";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
@@ -52,6 +64,15 @@ pub struct Names {
     pub service: String,
     /// The webhook configuration; it must exist.
     pub configuration: String,
+}
+
+/// Who makes the certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// This process.
+    Internal(Lives),
+    /// Somebody else, who puts them into the Secret.
+    Secret,
 }
 
 /// Why the pair is not published.
@@ -72,6 +93,20 @@ pub(super) enum PublishError {
     /// No certificate.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// The same again.
+    #[error(
+        "a new {what} is due, and one was made {} s ago; does the clock jump, or does somebody else write the Secret?",
+        .ago.as_secs()
+    )]
+    TooSoon {
+        /// Which of the two.
+        what: &'static str,
+        /// When the last one was made.
+        ago: Duration,
+    },
+    /// Somebody else's Secret is not complete.
+    #[error("Secret {0} has no authority in ca.crt; put it there, or let somebody else write caBundle")]
+    NoAuthority(String),
 }
 
 /// Keeps Secret and webhook configuration as they should be.
@@ -80,29 +115,49 @@ pub struct Publisher {
     secrets: Api<Secret>,
     configurations: Api<MutatingWebhookConfiguration>,
     names: Names,
+    source: Source,
+    /// Whether `caBundle` is ours to write.
+    manage_bundle: bool,
+    metrics: PublishedMetrics,
+    /// The newest authority, and since when every entry has been seen to trust it.
+    out: Option<(CertificateDer<'static>, Instant)>,
+    /// When this process made the last one of each kind.
+    made: BTreeMap<&'static str, Instant>,
 }
 
 impl Publisher {
     /// For the objects of one installation.
     #[must_use]
-    pub fn new(client: &Client, names: Names) -> Self {
+    pub fn new(client: &Client, names: Names, source: Source, manage_bundle: bool, metrics: PublishedMetrics) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), &names.namespace),
             configurations: Api::all(client.clone()),
             names,
+            source,
+            manage_bundle,
+            metrics,
+            out: None,
+            made: BTreeMap::new(),
         }
     }
 
     /// Publishes, opens the gate, then looks again for ever.
-    pub async fn run(self, readiness: Readiness, gate: &'static str) {
+    pub async fn run(mut self, readiness: Readiness, gate: &'static str) {
+        let mut last = String::new();
         loop {
             let pause = match self.publish(Timestamp::now()).await {
-                Ok(()) => {
+                Ok(pause) => {
                     readiness.open(gate);
-                    LOOK_AGAIN
+                    last.clear();
+                    pause
                 }
                 Err(error) => {
-                    warn!(error = error.to_string(), "the webhook's certificate is not in order");
+                    self.metrics.failed();
+                    let said = error.to_string();
+                    if said != last {
+                        warn!(error = said, "the webhook's certificate is not in order; trying again");
+                        last = said;
+                    }
                     TRY_AGAIN
                 }
             };
@@ -110,45 +165,144 @@ impl Publisher {
         }
     }
 
-    async fn publish(&self, now: Timestamp) -> Result<(), PublishError> {
+    /// One look. Gives the time until the next one.
+    async fn publish(&mut self, now: Timestamp) -> Result<Duration, PublishError> {
         let secret = self.call("Secret", &self.names.secret, "read", self.secrets.get(&self.names.secret)).await?;
-        let held = |key: &str| -> Option<String> {
-            let bytes = secret.data.as_ref()?.get(key)?;
-            String::from_utf8(bytes.0.clone()).ok()
-        };
-        let current = (held(AUTHORITIES), held(CERTIFICATE), held(KEY));
-        if let (Some(authorities), Some(certificate), Some(_)) = &current
-            && is_fresh(certificate, &self.dns_names(), now)
-        {
-            return self.trust(authorities).await;
+        let held = held(&secret);
+        self.observe(&held);
+        match self.source {
+            Source::Internal(lives) => self.issue(&secret, held, lives, now).await,
+            Source::Secret => {
+                let authorities = Bundle::read(&held.authorities);
+                if authorities.is_empty() && self.manage_bundle {
+                    return Err(PublishError::NoAuthority(self.names.secret.clone()));
+                }
+                self.trust(authorities, now, true).await?;
+                Ok(LOOK_AGAIN)
+            }
         }
-        let issued = issue(&self.dns_names(), current.0.as_deref(), now)?;
-        self.trust(&issued.authorities).await?;
-        let data: BTreeMap<&str, ByteString> =
-            [(AUTHORITIES, issued.authorities), (CERTIFICATE, issued.certificate), (KEY, issued.key)]
-                .into_iter()
-                .map(|(key, pem)| (key, ByteString(pem.into_bytes())))
-                .collect();
-        // With the version that was read: somebody else's pair is never overwritten.
-        let patch = json!({ "metadata": { "resourceVersion": secret.metadata.resource_version }, "data": data });
-        let parameters = PatchParams { field_manager: Some(CERTIFICATE_MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Merge(&patch);
-        self.call("Secret", &self.names.secret, "written", self.secrets.patch(&self.names.secret, &parameters, &patch))
-            .await?;
-        info!(secret = self.names.secret, "certificate issued");
+    }
+
+    async fn issue(
+        &mut self,
+        secret: &Secret,
+        mut held: Held,
+        lives: Lives,
+        now: Timestamp,
+    ) -> Result<Duration, PublishError> {
+        let names = self.dns_names();
+        let mut step = due(&held, &names, lives, now);
+        let mut version = secret.metadata.resource_version.clone();
+        if step == Due::Authority {
+            let pause = self.may_make("authority", lives)?;
+            let issued = issue_authority(lives, now)?;
+            let bundle = Bundle::read(&issued.certificate).and(self.before(&held).await?, now);
+            (held.authorities, held.authority_key) = (bundle.pem(), issued.key);
+            let data = [(AUTHORITIES, &held.authorities), (AUTHORITY_KEY, &held.authority_key)];
+            version = self.store(version, data).await?;
+            self.note("authority", pause);
+            step = due(&held, &names, lives, now);
+        }
+        self.trust(Bundle::read(&held.authorities), now, false).await?;
+        if let Due::Leaf { served } = step {
+            if served && !self.is_settled(lives) {
+                return Ok(SOON);
+            }
+            let pause = self.may_make("leaf", lives)?;
+            let issued = issue_leaf(&names, &held.authority_key, lives, now)?;
+            (held.certificate, held.key) = (issued.certificate, issued.key);
+            self.store(version, [(CERTIFICATE, &held.certificate), (KEY, &held.key)]).await?;
+            self.note("leaf", pause);
+        }
+        self.observe(&held);
+        Ok(LOOK_AGAIN)
+    }
+
+    /// The authorities that leaves in use may come from: those of the Secret, or where somebody emptied it, those that
+    /// the configuration still trusts.
+    async fn before(&self, held: &Held) -> Result<Bundle, PublishError> {
+        let known = Bundle::read(&held.authorities);
+        Ok(if known.is_empty() { self.webhooks().await?.first().map(trusted).unwrap_or_default() } else { known })
+    }
+
+    /// Writes `caBundle`, and only that, into each webhook of the configuration that lacks it. `keep`: an authority
+    /// that is not in the bundle stays trusted until it expires.
+    async fn trust(&mut self, bundle: Bundle, now: Timestamp, keep: bool) -> Result<(), PublishError> {
+        let live = self.webhooks().await?;
+        self.look(&live, &bundle);
+        if !self.manage_bundle {
+            return Ok(());
+        }
+        let older = live.first().filter(|_| keep).map(trusted).unwrap_or_default();
+        let wanted = bundle.clone().and(older, now);
+        let name = &self.names.configuration;
+        let Some(patch) = trust_patch(name, &live, &wanted.pem()) else { return Ok(()) };
+        let parameters = PatchParams::apply(CERTIFICATE_MANAGER).force();
+        let patch = Patch::Apply(&patch);
+        let written =
+            self.call(CONFIGURATION, name, "written", self.configurations.patch(name, &parameters, &patch)).await?;
+        info!(configuration = name, "caBundle written");
+        self.look(&written.webhooks.unwrap_or_default(), &bundle);
         Ok(())
     }
 
-    /// Writes `caBundle`, and only that, into each webhook of the configuration that lacks it.
-    async fn trust(&self, authorities: &str) -> Result<(), PublishError> {
+    /// Notes since when every entry has been seen to trust the newest authority.
+    fn look(&mut self, live: &[MutatingWebhook], bundle: &Bundle) {
+        let newest = bundle.newest().filter(|_| is_out(live, bundle));
+        self.metrics.trusted(newest.is_some());
+        self.out = newest.map(|newest| match self.out.take() {
+            Some((known, since)) if known == *newest => (known, since),
+            _ => (newest.clone(), Instant::now()),
+        });
+    }
+
+    async fn webhooks(&self) -> Result<Vec<MutatingWebhook>, PublishError> {
         let name = &self.names.configuration;
         let live = self.call(CONFIGURATION, name, "read", self.configurations.get(name)).await?;
-        let Some(patch) = trust_patch(name, &live.webhooks.unwrap_or_default(), authorities) else { return Ok(()) };
-        let parameters = PatchParams::apply(CERTIFICATE_MANAGER).force();
-        self.call(CONFIGURATION, name, "written", self.configurations.patch(name, &parameters, &Patch::Apply(&patch)))
-            .await?;
-        info!(configuration = name, "caBundle written");
-        Ok(())
+        Ok(live.webhooks.unwrap_or_default())
+    }
+
+    fn is_settled(&self, lives: Lives) -> bool {
+        let settle = SETTLE.min(lives.certificate.unsigned_abs() / 10);
+        self.out.as_ref().is_some_and(|(_, since)| since.elapsed() >= settle)
+    }
+
+    /// The moment to note once it is made.
+    fn may_make(&self, what: &'static str, lives: Lives) -> Result<Instant, PublishError> {
+        let pause = ISSUE_PAUSE.min(lives.certificate.unsigned_abs() / 6);
+        match self.made.get(what).map(Instant::elapsed) {
+            Some(ago) if ago < pause => Err(PublishError::TooSoon { what, ago }),
+            _ => Ok(Instant::now()),
+        }
+    }
+
+    fn note(&mut self, what: &'static str, at: Instant) {
+        self.made.insert(what, at);
+        self.metrics.issued(what);
+        info!(secret = self.names.secret, what, "certificate issued");
+    }
+
+    fn observe(&self, held: &Held) {
+        for (which, pem) in [("authority", &held.authorities), ("leaf", &held.certificate)] {
+            if let Some(end) = CertificateDer::from_pem_slice(pem.as_bytes()).ok().as_ref().and_then(not_after) {
+                self.metrics.seen(which, end);
+            }
+        }
+    }
+
+    /// With the version that was read: what somebody else wrote since is never overwritten. Gives the new version.
+    async fn store<const N: usize>(
+        &self,
+        version: Option<String>,
+        data: [(&str, &String); N],
+    ) -> Result<Option<String>, PublishError> {
+        let data: BTreeMap<_, _> =
+            data.into_iter().map(|(key, pem)| (key, ByteString(pem.clone().into_bytes()))).collect();
+        let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": version }, "data": data }));
+        let parameters = PatchParams { field_manager: Some(CERTIFICATE_MANAGER.to_owned()), ..PatchParams::default() };
+        let name = &self.names.secret;
+        let stored = self.call("Secret", name, "written", self.secrets.patch(name, &parameters, &patch)).await?;
+        Ok(stored.metadata.resource_version)
     }
 
     async fn call<T>(
@@ -172,48 +326,19 @@ impl Publisher {
     }
 }
 
-/// The apply that gives every entry this `caBundle`; `None` where each of them has it.
-///
-/// Always every entry: one that an apply leaves out loses what this manager gave it before.
-fn trust_patch(name: &str, webhooks: &[MutatingWebhook], authorities: &str) -> Option<Value> {
-    let bundle = ByteString(authorities.as_bytes().to_vec());
-    if webhooks.iter().all(|w| w.client_config.ca_bundle.as_ref() == Some(&bundle)) {
-        return None;
+fn held(secret: &Secret) -> Held {
+    let text = |key: &str| {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+        bytes.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok()).unwrap_or_default()
+    };
+    Held {
+        authorities: text(AUTHORITIES),
+        authority_key: text(AUTHORITY_KEY),
+        certificate: text(CERTIFICATE),
+        key: text(KEY),
     }
-    let entries: Vec<_> =
-        webhooks.iter().map(|w| json!({ "name": w.name, "clientConfig": { "caBundle": bundle } })).collect();
-    Some(json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": CONFIGURATION,
-        "metadata": { "name": name },
-        "webhooks": entries,
-    }))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(name: &str, authorities: Option<&str>) -> MutatingWebhook {
-        let mut entry = MutatingWebhook { name: name.to_owned(), ..MutatingWebhook::default() };
-        entry.client_config.ca_bundle = authorities.map(|pem| ByteString(pem.as_bytes().to_vec()));
-        entry
-    }
-
-    #[test]
-    fn one_entry_without_the_authorities_is_enough_to_write_all() {
-        for other in [None, Some("old"), Some("")] {
-            let webhooks = [entry("a", Some("new")), entry("b", other), entry("c", Some("new"))];
-            let patch = trust_patch("memlock-operator", &webhooks, "new").unwrap();
-            let bundled = |name: &str| json!({ "name": name, "clientConfig": { "caBundle": "bmV3" } });
-            assert_eq!(patch["webhooks"], json!([bundled("a"), bundled("b"), bundled("c")]), "{other:?}");
-            assert_eq!(patch["metadata"], json!({ "name": "memlock-operator" }), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_written_where_every_entry_has_them() {
-        assert_eq!(trust_patch("x", &[entry("a", Some("new")), entry("b", Some("new"))], "new"), None);
-        assert_eq!(trust_patch("x", &[], "new"), None);
-    }
-}
+#[path = "publish_tests.rs"]
+mod tests;

@@ -84,16 +84,7 @@ pub(super) struct Election {
 
 impl Election {
     pub(super) fn new(identity: String, timing: Timing, jitter: fn() -> f64) -> Self {
-        Self {
-            identity,
-            timing,
-            jitter,
-            seen: None,
-            current: false,
-            due: Duration::ZERO,
-            held_until: None,
-            loss: None,
-        }
+        Self { identity, timing, jitter, seen: None, current: false, due: Duration::ZERO, held_until: None, loss: None }
     }
 
     /// The deadline of a holder.

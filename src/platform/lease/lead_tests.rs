@@ -99,9 +99,12 @@ impl Contender {
 async fn freezable<F: Future>(frozen: Arc<AtomicBool>, future: F) -> F::Output {
     let mut future = Box::pin(future);
     loop {
-        let polled = poll_fn(|context| {
-            if frozen.load(Ordering::Relaxed) { Poll::Pending } else { future.as_mut().poll(context) }
-        });
+        let polled =
+            poll_fn(
+                |context| {
+                    if frozen.load(Ordering::Relaxed) { Poll::Pending } else { future.as_mut().poll(context) }
+                },
+            );
         tokio::select! {
             output = polled => return output,
             () = sleep(Duration::from_millis(50)) => {}
@@ -137,7 +140,9 @@ impl World {
                 sleep(before.delay).await;
                 let (code, answer) = match before.refuse {
                     Some(code) => refusal(code, "Busy"),
-                    None => server.lock().unwrap().answer(parts.method.as_str(), parts.uri.path(), &body, start.elapsed()),
+                    None => {
+                        server.lock().unwrap().answer(parts.method.as_str(), parts.uri.path(), &body, start.elapsed())
+                    }
                 };
                 let after = *link.lock().unwrap();
                 if after.deaf || after.cut {
@@ -156,8 +161,7 @@ impl World {
         let client = ClientBuilder::new(self.transport(link.clone()), "n").build();
         let readiness = Readiness::new(["lease"]);
         let metrics = Metrics::register(&mut Registry::default());
-        let mut lease =
-            Lease::new(Lease::api(&client, "n"), "l".to_owned(), name, metrics, readiness.clone(), "lease");
+        let mut lease = Lease::new(Lease::api(&client, "n"), "l".to_owned(), name, metrics, readiness.clone(), "lease");
         let start = self.start;
         lease.clock = Clock::new(move || Duration::from_secs(1_000) + start.elapsed());
         lease.leadership = Leadership::new(lease.clock.clone());

@@ -96,7 +96,8 @@ mod tests {
     async fn requests_are_sent_only_while_the_lease_is_held() {
         let seconds = Arc::new(AtomicU32::new(100));
         let shared = seconds.clone();
-        let leadership = Leadership::new(Clock::new(move || Duration::from_secs(shared.load(Ordering::Relaxed).into())));
+        let leadership =
+            Leadership::new(Clock::new(move || Duration::from_secs(shared.load(Ordering::Relaxed).into())));
         let ask = || leadership.layer(service_fn(|n: u8| ready(Ok::<_, BoxError>(n)))).oneshot(7);
 
         assert!(ask().await.unwrap_err().is::<NotLeading>(), "before the first claim");
