@@ -3,7 +3,13 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use axum::Router;
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, Version, header::CONNECTION},
+    middleware::{self, Next},
+    response::Response,
+};
 use axum_server::{
     Handle, Server,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
@@ -18,11 +24,11 @@ use crate::platform::{
     runtime::{Readiness, Shutdown, Supervisor},
 };
 
-/// Longest TLS handshake, and longest wait for a connection's first request.
+/// Longest TLS handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
-/// Longest wait for the headers of a later request, which is also how long a connection may be
-/// idle. The API server closes its own after 90 s (Go's `IdleConnTimeout`): closing first would
-/// race with a review that it is just sending.
+/// Longest wait for the headers of a request, which is also how long a connection may be idle. The API server closes
+/// its own after 90 s (Go's `IdleConnTimeout`): closing first would race with a review that it is just sending. That goes
+/// for the first request too: Go keeps a connection that was dialled for a review which then went over another one.
 const HEADER_DEADLINE: Duration = Duration::from_mins(2);
 
 /// Flags of `memlock-operator webhook`.
@@ -80,12 +86,11 @@ async fn serve(
 
     let handle = Handle::new();
     let acceptor = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE_DEADLINE);
-    let mut server: Server<SocketAddr, _> = axum_server::bind(args.listen)
-        .acceptor(acceptor)
-        .handle(handle.clone())
-        .first_request_timeout(HANDSHAKE_DEADLINE);
+    let mut server: Server<SocketAddr, _> =
+        axum_server::bind(args.listen).acceptor(acceptor).handle(handle.clone()).first_request_timeout(HEADER_DEADLINE);
     server.http_builder().http1().header_read_timeout(HEADER_DEADLINE);
 
+    let service = closing(router(metrics, args.agent.agent()), shutdown.clone());
     let stop = async {
         shutdown.requested().await;
         readiness.close("listener");
@@ -103,9 +108,48 @@ async fn serve(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        result = server.serve(router(metrics, args.agent.agent()).into_make_service()) => result.with_context(|| format!("cannot serve on {}: is the port taken?", args.listen)),
+        result = server.serve(service.into_make_service()) => result.with_context(|| format!("cannot serve on {}: is the port taken?", args.listen)),
         never = follower.run() => match never {},
         () = stop => Ok(()),
         () = announce => Ok(()),
+    }
+}
+
+/// From the request to stop on, each answer over HTTP/1.1 is the last of its connection: clients keep connections to a
+/// pod that the endpoints have forgotten, and one that is closed while it is idle may just be taking a review. HTTP/2
+/// has GOAWAY for that, which is sent when the delay is over.
+fn closing(router: Router, shutdown: Shutdown) -> Router {
+    router.layer(middleware::from_fn_with_state(shutdown, close_when_stopping))
+}
+
+async fn close_when_stopping(State(shutdown): State<Shutdown>, request: Request, next: Next) -> Response {
+    let kept_alive = request.version() < Version::HTTP_2;
+    let mut response = next.run(request).await;
+    if kept_alive && shutdown.is_requested() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, routing::get};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_answer_of_a_connection_says_so() {
+        let shutdown = Shutdown::default();
+        let router = closing(Router::new().route("/", get(|| async { "ok" })), shutdown.clone());
+        let says = |version| {
+            let request = axum::http::Request::get("/").version(version).body(Body::empty()).unwrap();
+            let router = router.clone();
+            async move { router.oneshot(request).await.unwrap().headers().get(CONNECTION).cloned() }
+        };
+        assert_eq!(says(Version::HTTP_11).await, None);
+        shutdown.request();
+        assert_eq!(says(Version::HTTP_11).await, Some(HeaderValue::from_static("close")));
+        assert_eq!(says(Version::HTTP_2).await, None);
     }
 }

@@ -215,7 +215,7 @@ impl Publisher {
             self.note("leaf", pause);
         }
         self.observe(&held);
-        Ok(LOOK_AGAIN)
+        Ok(LOOK_AGAIN.min(lives.certificate.unsigned_abs() / 20))
     }
 
     /// The authorities that leaves in use may come from: those of the Secret, or where somebody emptied it, those that

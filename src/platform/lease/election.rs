@@ -100,7 +100,7 @@ impl Election {
         }
         let due = self.held_until.map_or(self.due, |until| self.due.min(until));
         if now < due {
-            return Next::Wait(due - now);
+            return Next::Wait(due.saturating_sub(now));
         }
         if !self.current {
             return Next::Read;

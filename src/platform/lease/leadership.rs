@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(ask().await.unwrap(), 7);
         seconds.store(110, Ordering::Relaxed);
         assert!(ask().await.unwrap_err().is::<NotLeading>(), "a process that was stopped beyond its deadline");
-        leadership.hold(Some(Duration::from_secs(120)));
+        leadership.hold(Some(Duration::from_mins(2)));
         leadership.hold(None);
         assert!(ask().await.unwrap_err().is::<NotLeading>(), "after the lease was given back");
     }
