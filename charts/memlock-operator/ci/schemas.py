@@ -18,6 +18,7 @@ KINDS = """v1 ConfigMap Namespace Pod Secret Service ServiceAccount
 apps/v1 Deployment
 policy/v1 PodDisruptionBudget
 networking.k8s.io/v1 NetworkPolicy
+coordination.k8s.io/v1 Lease
 rbac.authorization.k8s.io/v1 ClusterRole ClusterRoleBinding Role RoleBinding
 apiextensions.k8s.io/v1 CustomResourceDefinition
 admissionregistration.k8s.io/v1 MutatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding"""
