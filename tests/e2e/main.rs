@@ -15,6 +15,7 @@
 )]
 
 mod admission;
+mod availability;
 mod chart;
 mod cluster;
 mod devices;
