@@ -124,7 +124,14 @@ fn a_restart_of_the_controller_writes_nothing_that_is_so() {
     create(&namespace, "unlocked", &opted_in(), &[]);
     says(&namespace, "locked.nbdkit", "Locked");
     says(&namespace, "unlocked.nbdkit", "Unlocked");
-    namespace.state("unlocked", "unlocked");
+    // By then the kubelet has written what it has to write.
+    for pod in ["locked", "unlocked"] {
+        kubectl(&["-n", &namespace.0, "wait", "--for=condition=Ready", "pod", pod, "--timeout=60s"]);
+        eventually("a further check", || match checks(&namespace.0, pod) {
+            0..3 => Err(format!("fewer than 3 of {pod}")),
+            _ => Ok(()),
+        });
+    }
     let before = versions(&namespace);
     restart_the_controller();
     for pod in ["locked", "unlocked"] {

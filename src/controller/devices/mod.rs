@@ -162,7 +162,7 @@ fn complain(said: &mut HashSet<Option<u16>>, ledger: &Ledger, name: &DeviceName,
     };
     // A conflict is looked at and tried again; a namespace that is going takes its objects along.
     let code = writer::code(error);
-    let quiet = code == Some(409) || code == Some(403) && error.is_moot();
+    let quiet = code == Some(409) || code == Some(403) && error.is_moot() || writer::lacks_namespace(error);
     if !quiet && said.insert(code) {
         let remedy = match code {
             Some(404) => "is the definition swapdevices.memlock.dev installed (crds.enabled)?",

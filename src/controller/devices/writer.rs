@@ -146,6 +146,12 @@ pub(super) fn code(error: &CallError) -> Option<u16> {
     }
 }
 
+/// The namespace is gone, which answers 404 as a missing definition does.
+pub(super) fn lacks_namespace(error: &CallError) -> bool {
+    let CallError::Api(kube::Error::Api(status)) = error else { return false };
+    status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
+}
+
 /// Every field: a merge leaves what is not named.
 fn spec(device: &SwapDevice) -> Value {
     let spec = &device.spec;
@@ -167,6 +173,17 @@ fn status(device: &SwapDevice) -> Value {
 mod tests {
     use super::*;
     use crate::api::SwapDeviceSpec;
+
+    #[test]
+    fn a_namespace_that_is_gone_is_no_missing_definition() {
+        let error = |kind: &str| {
+            let status = json!({ "code": 404, "details": { "kind": kind, "name": "n" } });
+            let status: kube::core::Status = serde_json::from_value(status).unwrap();
+            CallError::Api(kube::Error::Api(status.boxed()))
+        };
+        assert!(lacks_namespace(&error("namespaces")));
+        assert!(!lacks_namespace(&error("swapdevices")));
+    }
 
     /// A merge leaves what it does not name, so that each field of the types must be named, null among them.
     #[test]
