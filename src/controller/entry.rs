@@ -118,6 +118,7 @@ impl Entry {
             (Assessment::Check(targets), Some(state))
                 if pod.annotation(names::STATUS).is_some() && report::speaks_of(pod, None, targets) =>
             {
+                entry.headroom = report::headroom_on(pod, targets);
                 // After a restart thousands stand like this: they are looked at again bit by bit.
                 if state == State::Locked {
                     entry.checks = pause::FIRST_CHECKS;
@@ -277,7 +278,8 @@ impl Entry {
             *known = seen.or(*known);
         }
         self.due = Some(now + pause::jittered(pause, &self.uid, self.checks));
-        self.want(Report::checked(checked.verdict, &checked.containers, targets));
+        let report = Report::checked(checked.verdict, &checked.containers, targets);
+        self.want(report.with_headroom(targets, &self.headroom));
         if self.wanted.is_none() {
             // It stood there already.
             self.waiting_since = None;

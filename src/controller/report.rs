@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{assess::Target, pod_view::PodView};
+use super::{assess::Target, check::Headroom, pod_view::PodView};
 use crate::domain::{
     names,
+    probe::SMALLEST_HEADROOM,
     verdict::{Figures, State, Verdict},
 };
 
@@ -47,6 +48,9 @@ struct ContainerStatus {
     unlocked: Option<u64>,
     #[serde(rename = "swappedKiB", skip_serializing_if = "Option::is_none")]
     swapped: Option<u64>,
+    /// Room below the memory limit, where it is too little for another look: a new leader must know it.
+    #[serde(default, rename = "leftMiB", skip_serializing_if = "Option::is_none")]
+    left: Option<u64>,
 }
 
 impl Report {
@@ -67,6 +71,16 @@ impl Report {
             })
             .collect();
         report
+    }
+
+    /// With the room that is left in the containers, where it is too little for another look.
+    pub(super) fn with_headroom(mut self, targets: &[Target], headroom: &Headroom) -> Self {
+        for (target, left) in targets.iter().zip(headroom) {
+            if let Some(status) = self.status.containers.get_mut(&target.container) {
+                status.left = left.filter(|left| *left < SMALLEST_HEADROOM).map(|left| left >> 20);
+            }
+        }
+        self
     }
 
     /// Whether the pod, as last seen, already says this.
@@ -190,6 +204,17 @@ pub(super) fn speaks_of(pod: &PodView, written: Option<&Report>, targets: &[Targ
         })
 }
 
+/// The room in these containers that an earlier leader found too little for another look, from what stands on the pod.
+pub(super) fn headroom_on(pod: &PodView, targets: &[Target]) -> Headroom {
+    let status = Status::on(pod).unwrap_or_default();
+    let left = |target: &Target| {
+        let said = status.containers.get(&target.container)?;
+        let same = target.id.as_deref().is_some_and(|id| said.id == short_id(id));
+        said.left.filter(|_| same).map(|left| left << 20)
+    };
+    targets.iter().map(left).collect()
+}
+
 impl Status {
     fn on(pod: &PodView) -> Option<Self> {
         serde_json::from_str(pod.annotation(names::STATUS)?).ok()
@@ -218,12 +243,14 @@ impl ContainerStatus {
             locked: figure(|f| f.locked_kb),
             unlocked: figure(|f| f.unlocked_kb),
             swapped: figure(|f| f.swapped_kb),
+            left: None,
         }
     }
 
     fn is_close_to(&self, other: &Self) -> bool {
         self.state == other.state
             && self.id == other.id
+            && self.left == other.left
             && [(self.locked, other.locked), (self.unlocked, other.unlocked), (self.swapped, other.swapped)]
                 .into_iter()
                 .all(|(a, b)| within_a_tenth(a.unwrap_or_default(), b.unwrap_or_default()))

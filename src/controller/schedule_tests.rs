@@ -2,7 +2,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    controller::assess::tests::{pod, target},
+    controller::{
+        assess::tests::{pod, target},
+        report,
+    },
     domain::verdict::{Figures, Reason, Verdict},
 };
 
@@ -208,4 +211,27 @@ async fn pods_that_went_while_the_watch_was_away_are_forgotten() {
     let mut schedule = schedule_with(pod(&json!({})), now);
     schedule.observe(Change::Listed(std::collections::HashSet::new()), now);
     assert!(schedule.next_due().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_knows_where_too_little_room_is_left() {
+    let now = Instant::now();
+    let tight = |left: u64| {
+        let report = Report::checked(locked().verdict, &locked().containers, &[target("c1")]);
+        let report = report.with_headroom(&[target("c1")], &vec![Some(left)]);
+        pod(&report.patch(&pod(&json!({})), jiff::Timestamp::UNIX_EPOCH))
+    };
+    for (left, known) in [(9 << 20, Some(9 << 20)), ((1 << 20) - 1, Some(0)), (16 << 20, None)] {
+        let mut schedule = schedule_with(tight(left), now);
+        let due = schedule.next_due().unwrap();
+        let Step::Check { headroom, .. } = only(schedule.steps(due)) else { panic!("a check is due") };
+        assert_eq!(headroom, [known], "{left}");
+    }
+    // Said of a container that has been restarted since.
+    let mut restarted = tight(9 << 20);
+    restarted.status.container_statuses = pod(&json!({})).status.container_statuses;
+    let id = restarted.status.container_statuses[0].container_id.insert("containerd://another".to_owned()).clone();
+    let headroom =
+        report::headroom_on(&restarted, &[crate::controller::assess::Target { id: Some(id), ..target("c1") }]);
+    assert_eq!(headroom, [None]);
 }
