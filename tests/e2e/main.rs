@@ -15,6 +15,7 @@
 )]
 
 mod admission;
+mod audit;
 mod availability;
 mod chart;
 mod cluster;

@@ -1,10 +1,13 @@
 //! The rights of the product's accounts: what the API server grants, what was used, and what a stolen token can do.
 
-use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::Path, process::Output};
+use std::{collections::BTreeSet, env, fmt::Write as _, fs, process::Output};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Namespace, SYSTEM, eventually, kubectl, kubectl_with, nbdkit, opted_in, run, succeed};
+use crate::{
+    audit,
+    cluster::{Namespace, SYSTEM, eventually, kubectl, kubectl_with, nbdkit, opted_in, run, succeed},
+};
 
 const CONTROLLER: &str = "memlock-operator-controller";
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
@@ -121,12 +124,8 @@ fn the_api_server_grants_the_listed_rights_and_no_others() {
 
 /// The record of the API server, without what tests ask with the account's token by kubectl.
 fn requests() -> Vec<Value> {
-    let folder = env::var("KUBECONFIG").expect("KUBECONFIG names the local cluster's kubeconfig");
-    let file = Path::new(&folder).parent().unwrap().join("log/audit.log");
-    let text =
-        fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}; the local cluster writes it", file.display()));
-    let all = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    all.filter(|event| !event["userAgent"].as_str().unwrap_or_default().starts_with("kubectl")).collect()
+    let by_kubectl = |event: &Value| event["userAgent"].as_str().unwrap_or_default().starts_with("kubectl");
+    audit::requests().into_iter().filter(|event| !by_kubectl(event)).collect()
 }
 
 #[test]

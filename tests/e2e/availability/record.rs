@@ -1,8 +1,10 @@
-//! The API server's audit log: which controller pod wrote what, and when, by one clock.
+//! Which controller pod wrote what, and when, by the API server's clock.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
+
+use crate::audit;
 
 #[derive(Debug, Default)]
 pub struct Record {
@@ -14,15 +16,13 @@ pub struct Record {
     pub strange: Vec<String>,
 }
 
-/// Reads what was recorded since then (`jiff::Timestamp` as text).
-pub fn read(path: &str, since: &str) -> Record {
-    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{path} cannot be read: {e}"));
+/// What was recorded since then (`jiff::Timestamp` as text).
+pub fn read(since: &str) -> Record {
     // By the moment of arrival: a claim counts from then on, so a write of the one before must have come earlier.
     let mut events = BTreeMap::new();
-    for (number, line) in text.lines().enumerate() {
-        let event: Value = serde_json::from_str(line).unwrap();
+    for (number, event) in audit::requests().into_iter().enumerate() {
         let code = event["responseStatus"]["code"].as_u64().unwrap_or_default();
-        if code < 300 && event["stage"] != "Panic" {
+        if changes(&event) && code < 300 && event["stage"] != "Panic" {
             events.insert((event["requestReceivedTimestamp"].as_str().unwrap().to_owned(), number), event);
         }
     }
@@ -45,4 +45,10 @@ pub fn read(path: &str, since: &str) -> Record {
         }
     }
     record
+}
+
+/// A write, or an exec, which asks by GET where it goes over a `WebSocket`.
+fn changes(event: &Value) -> bool {
+    let reads = ["get", "list", "watch"].iter().any(|verb| event["verb"] == *verb);
+    !reads || event["objectRef"]["subresource"] == "exec"
 }

@@ -1,0 +1,15 @@
+//! The API server's audit log: what the controllers' account asked for.
+
+use std::{env, fs, path::Path};
+
+use serde_json::Value;
+
+/// Everything so far, in the order in which it was written.
+pub fn requests() -> Vec<Value> {
+    let config = env::var("KUBECONFIG").expect("KUBECONFIG names the local cluster's kubeconfig");
+    let file = Path::new(&config).parent().unwrap().join("log/audit.log");
+    let text =
+        fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}; the local cluster writes it", file.display()));
+    // The last line may be half written.
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
