@@ -155,8 +155,25 @@ pub fn running_id(pod: &Value) -> Option<String> {
     status["containerID"].as_str()?.rsplit("://").next().map(str::to_owned)
 }
 
+/// Of all controllers: those that wait say nothing of pods.
 pub fn controller_log() -> String {
-    kubectl(&["-n", SYSTEM, "logs", "deployment/memlock-operator-controller", "--tail=-1"])
+    kubectl(&["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/component=controller", "--tail=-1"])
+}
+
+/// Identity of the controller that leads: its pod's name, `_`, and a number.
+pub fn leader() -> String {
+    eventually("a leader", || {
+        let spec = "jsonpath={.spec.holderIdentity}";
+        let holder = kubectl(&["-n", SYSTEM, "get", "lease", "memlock-operator-controller", "-o", spec]);
+        if holder.is_empty() { Err("nobody leads".to_owned()) } else { Ok(holder) }
+    })
+}
+
+/// A page that the controller that leads serves over HTTP.
+pub fn page(name: &str) -> String {
+    let holder = leader();
+    let (pod, _) = holder.rsplit_once('_').unwrap();
+    kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/{name}")])
 }
 
 /// The controller's log lines about one pod.

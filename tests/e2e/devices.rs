@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{
         Namespace, SYSTEM, apply, condition, controller_log, eventually, kubectl, kubectl_with, label, nbdkit,
-        opted_in, run,
+        opted_in, page, run,
     },
     host,
 };
@@ -320,11 +320,6 @@ fn who_asks_is_told_what_the_checks_do() {
     let namespace = Namespace::new("debug");
     create(&namespace, "device", &opted_in(), &["--swap"]);
     says(&namespace, "device.nbdkit", "Locked");
-    let running = ["-l", "app.kubernetes.io/component=controller", "-o", "jsonpath={.items[0].metadata.name}"];
-    let controller = kubectl(&[&["-n", SYSTEM, "get", "pods"], &running[..]].concat());
-    let page = |name: &str| {
-        kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/pods/{controller}:8080/proxy/{name}")])
-    };
     let row = eventually("two checks", || {
         let state: Value = serde_json::from_str(&page("debug/state")).unwrap();
         let rows = state["devices"].as_array().cloned().unwrap_or_default();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     cluster::{
-        Namespace, SYSTEM, apply, condition, eventually, kubectl, label, log_lines, nbdkit, opted_in, reported, run,
+        Namespace, apply, condition, eventually, kubectl, label, log_lines, nbdkit, opted_in, page, reported, run,
         running_id,
     },
     host,
@@ -165,11 +165,8 @@ fn metrics_tell_what_stands_on_the_pods() {
     let namespace = Namespace::new("metrics");
     create(&namespace, "device", &opted_in(), &["--swap"]);
     namespace.state("device", "locked");
-    let selector = ["-l", "app.kubernetes.io/component=controller", "-o", "jsonpath={.items[0].metadata.name}"];
-    let controller = kubectl(&[&["-n", SYSTEM, "get", "pods"], &selector[..]].concat());
-    let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{controller}:8080/proxy/metrics");
     eventually("the metrics", || {
-        let text = kubectl(&["get", "--raw", &path]);
+        let text = page("metrics");
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
         let locked = value("memlock_swap_devices{state=\"locked\"}").unwrap_or_default();
         let waits = value("memlock_time_to_verdict_seconds_count").unwrap_or_default();

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     chart::CHART,
-    cluster::{Namespace, RELEASE, SYSTEM, eventually, kubectl, nbdkit, opted_in, run, running_id, succeed},
+    cluster::{Namespace, RELEASE, SYSTEM, eventually, kubectl, leader, nbdkit, opted_in, run, running_id, succeed},
     host,
 };
 
@@ -44,15 +44,6 @@ fn upgrade(values: &[&str]) {
 fn names(selector: &str) -> Vec<String> {
     let found = kubectl(&["-n", SYSTEM, "get", "pods", "-l", selector, "-o", "jsonpath={.items[*].metadata.name}"]);
     found.split_whitespace().map(str::to_owned).collect()
-}
-
-/// Identity of the leader: its pod's name, `_`, and a number.
-fn leader() -> String {
-    eventually("a leader", || {
-        let spec = "jsonpath={.spec.holderIdentity}";
-        let holder = kubectl(&["-n", SYSTEM, "get", "lease", "memlock-operator-controller", "-o", spec]);
-        if holder.is_empty() { Err("nobody leads".to_owned()) } else { Ok(holder) }
-    })
 }
 
 /// Process of the leader, as the machine numbers it, and its identity.
