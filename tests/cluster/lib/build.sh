@@ -2,7 +2,7 @@
 # Compiles the binaries from the modules pinned in go/, and makes the sandbox image.
 # Sets: bin, images. Everything lands in the cache, in a folder named by what goes into it.
 
-components=(kubernetes etcd containerd cni helm runc)
+components=("$kubernetes" etcd containerd cni helm runc)
 
 module_version() { # component module
   awk -v module="$2" '$1 == module { print $2; exit }' "$source_dir/go/$1/go.mod"
@@ -25,9 +25,9 @@ binary_of() { # package: where its binary goes, under bin
 build_arguments() { # component
   local stamp="-s -w" version package
   case $1 in
-    kubernetes)
+    kubernetes*)
       # Without these the server calls itself v0.0.0, and clients refuse the skew.
-      version=$(module_version kubernetes k8s.io/kubernetes)
+      version=$(module_version "$1" k8s.io/kubernetes)
       for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
         stamp+=" -X $package.gitVersion=$version -X $package.gitMajor=1"
         stamp+=" -X $package.gitMinor=$(cut -d. -f2 <<<"$version") -X $package.gitTreeState=clean"

@@ -17,6 +17,8 @@ pod_cidr=10.88.0.0/24
 service_cidr=10.96.0.0/16
 service_address=10.96.0.1 # the first of the range: the `kubernetes` Service
 pause_image=localhost/pause:1
+# Folder of go/ that pins the version of Kubernetes; the others are `kubernetes-1.N`.
+kubernetes=kubernetes${MEMLOCK_KUBERNETES:+-$MEMLOCK_KUBERNETES}
 api_port=6443
 
 # The whole path, so that two clusters with different state folders never share a cgroup.
