@@ -84,3 +84,14 @@ service() { # through kube-proxy, from another pod and from the node
 }
 
 no_uplink() { expect "routes out of the node" "$("$cluster" in ip -o link | grep -cE ' (eth|en|wl)[^:]*:')" 0; }
+
+components_come_back() {
+  kubectl create configmap kept --from-literal=a=b || return 1
+  local component
+  for component in etcd kube-apiserver; do
+    "$cluster" stop "$component" && expect "status" "$("$cluster" status)" "running (KUBECONFIG=$KUBECONFIG)" &&
+      ! kubectl get configmap kept --request-timeout=3s && "$cluster" start "$component" || return 1
+    expect "the object" "$(kubectl get configmap kept -o 'jsonpath={.data.a}')" b || return 1
+  done
+  ! "$cluster" stop no-such-component && kubectl delete configmap kept
+}

@@ -8,7 +8,7 @@ stopped_at_first() {
 
 wrong_usage() {
   local arguments code
-  for arguments in "" "no-such-command" "load" "in" "up now"; do
+  for arguments in "" "no-such-command" "load" "in" "up now" "stop" "start etcd now"; do
     # shellcheck disable=SC2086
     "$cluster" $arguments >/dev/null 2>"$work/usage" && code=0 || code=$?
     expect "exit code of 'cluster $arguments'" "$code" 2 && grep -q usage: "$work/usage" || return 1

@@ -25,6 +25,34 @@ enter_node() { # command...
   PATH=$bin:$PATH nsenter --target "$init" --net --pid --mount --uts --ipc -- env --chdir="$PWD" "$@"
 }
 
+require_component() { # name
+  [[ -e $state/etc/$1.flags ]] || {
+    complain "no component is called $1; there are: $(cd "$state/etc" && printf '%s\n' *.flags | sed 's/\.flags$//' | tr '\n' ' ')"
+    return 1
+  }
+}
+
+stop_component() { # name: it is gone, and the node lives on without it
+  mkdir -p "$state/stopped"
+  touch "$state/stopped/$1"
+  eventually 10 test -e "$state/stopped/$1.gone" || {
+    complain "$1 does not end; see $logs/$1.log"
+    return 1
+  }
+}
+
+start_component() { # name: it runs, and the API answers unless its etcd is stopped
+  rm -f "$state/stopped/$1"
+  eventually 10 test ! -e "$state/stopped/$1.gone" || {
+    complain "$1 was not started; see $logs/$1.log"
+    return 1
+  }
+  [[ -e $state/stopped/etcd || -e $state/stopped/kube-apiserver ]] || eventually 60 api_answers || {
+    complain "the API does not answer; see $logs/kube-apiserver.log"
+    return 1
+  }
+}
+
 load_image() { # archive
   local output
   # Through stdin: the node does not see every folder of the machine.
