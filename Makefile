@@ -4,7 +4,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 SCRIPTS = $(shell git grep -lE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash')
 
-.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e podman fuzz fuzz-short bench arm64 image cluster cluster-down audit
+.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e matrix podman fuzz fuzz-short bench arm64 image cluster cluster-down audit
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,6 +42,9 @@ cluster-check: ## the local cluster's own guarantees
 
 e2e: ## the product on the local cluster (MEMLOCK_FULL=1: with the full counts, half an hour)
 	tests/e2e/run
+
+matrix: ## the same on the oldest and the newest supported Kubernetes; compiles the oldest the first time
+	for version in 1.30 ''; do MEMLOCK_KUBERNETES=$$version tests/e2e/run || exit 1; done
 
 podman: ## what is said of containers without Kubernetes, on Podman
 	cargo build --locked --bin memlock-operator

@@ -144,7 +144,10 @@ fn cannot_look(error: &ExecError) -> String {
     let remedy = match error {
         ExecError::NotStarted(_) => "add the program cat to the image",
         ExecError::Deadline(_) => "see whether the container is frozen or the node is out of memory",
-        ExecError::Api(_) => "see whether the controller may create pods/exec and reach the kubelet",
+        ExecError::Refused(_) => {
+            "the policy `exec` of another release refuses the checks of this one, or the controller may not create pods/exec: upgrade chart and image together, and see `kubectl memlock check`"
+        }
+        ExecError::Api(_) => "see whether the API server can reach the kubelet of that node",
         ExecError::TooMuchOutput(_) | ExecError::Broken | ExecError::Io(_) => "it is tried again",
     };
     format!("the check could not run: {}; {remedy}", printable(&error.to_string()))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
-use kube::{Api, Client, api::AttachParams};
+use kube::{Api, Client, api::AttachParams, client::UpgradeConnectionError};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -53,9 +53,12 @@ pub enum ExecError {
     /// The stream ended without the exit status.
     #[error("the connection to the container broke before the command ended")]
     Broken,
-    /// The API server refused.
+    /// A policy, or a right that is missing. The client keeps the code of such an answer and not its words.
+    #[error("the API server refused the command with HTTP status {0}")]
+    Refused(u16),
+    /// The API server gave another error, or did not answer.
     #[error(transparent)]
-    Api(#[from] kube::Error),
+    Api(kube::Error),
     /// The stream could not be read.
     #[error("the output could not be read: {0}")]
     Io(#[from] std::io::Error),
@@ -70,7 +73,21 @@ impl ExecError {
             Self::TooMuchOutput(_) => "TooMuchOutput",
             Self::NotStarted(_) => "NotStarted",
             Self::Broken | Self::Io(_) => "Broken",
+            Self::Refused(_) => "Refused",
             Self::Api(_) => "Api",
+        }
+    }
+}
+
+impl From<kube::Error> for ExecError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code))
+                if matches!(code.as_u16(), 403 | 422) =>
+            {
+                Self::Refused(code.as_u16())
+            }
+            other => Self::Api(other),
         }
     }
 }

@@ -29,6 +29,7 @@ mod levels;
 mod matrix;
 mod monitoring;
 mod offline;
+mod outage;
 mod plugin;
 mod policies;
 mod rights;
