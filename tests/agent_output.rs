@@ -69,8 +69,16 @@ impl Container {
             Some(path) => format!("/sys/fs/cgroup/memory{path}/{name}"),
             None => format!("/sys/fs/cgroup{}/{name}", of("0::").unwrap()),
         };
+        Self::start_in(PathBuf::from(group), program, arguments)
+    }
+
+    /// A process of the same container in a group that it made below its own, or further below.
+    fn start_below(&self, name: &str, arguments: &[&str]) -> Self {
+        Self::start_in(self.group.join(name), "daemon", arguments)
+    }
+
+    fn start_in(group: PathBuf, program: &str, arguments: &[&str]) -> Self {
         fs::create_dir(&group).unwrap_or_else(|error| panic!("these tests need a memory control group: {error}"));
-        let group = PathBuf::from(group);
         let mut daemon = Self::inside(&group, program).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut said).unwrap();
@@ -122,6 +130,9 @@ impl Drop for Container {
 #[case::one_page("partial", State::Partial)]
 #[case::a_child_that_is_not_locked("fork", State::Unlocked)]
 #[case::a_zombie_does_not_count("zombie", State::Locked)]
+#[case::others_outlive_the_first_thread("outlived", State::Unlocked)]
+#[case::others_outlive_it_and_are_locked("outlived-lock", State::Locked)]
+#[case::others_outlive_it_with_one_page("outlived-partial", State::Partial)]
 fn a_real_process_is_judged(#[case] what: &str, #[case] state: State) {
     let container = Container::start("daemon", &[what]);
     let facts = container.facts();
@@ -131,9 +142,52 @@ fn a_real_process_is_judged(#[case] what: &str, #[case] state: State) {
     assert_eq!(facts.processes.len(), if what == "fork" { 2 } else { 1 });
     let daemon = &facts.processes[0];
     assert_eq!((daemon.name.as_str(), daemon.uid, daemon.user_namespace), ("daemon", 0, false));
-    assert_eq!(daemon.mappings.is_some(), matches!(what, "rings" | "partial"), "read only where there is a doubt");
+    assert_eq!(daemon.threads.map(|threads| threads.count), Some(1), "the dead do not count");
+    assert_eq!(
+        daemon.mappings.is_some(),
+        matches!(what, "rings" | "partial" | "outlived-partial"),
+        "read only where there is a doubt"
+    );
     let memory = facts.memory.unwrap();
     assert!(memory.limit.is_none() && memory.current > 0, "{memory:?}");
+}
+
+/// Beside a locked process, each of them once made the container "locked".
+#[rstest]
+#[case::unlocked("wait", State::Unlocked)]
+#[case::locked("lock", State::Locked)]
+#[case::outlived("outlived", State::Unlocked)]
+fn a_group_below_belongs_to_the_container(#[case] what: &str, #[case] state: State) {
+    let container = Container::start("daemon", &["lock"]);
+    let below = container.start_below("below", &["lock"]);
+    let further = below.start_below("further", &[what]);
+    let facts = container.facts();
+    assert_eq!((facts.processes.len(), facts.unread_processes), (3, 0), "{facts:?}");
+    assert_eq!(judge(&facts, &Wanted::default()).state, state, "{facts:?}");
+    drop(further);
+    assert_eq!(container.facts().processes.len(), 2, "what has ended is forgotten");
+}
+
+/// One that a mount with hidepid keeps out of `/proc` is in a list of the groups all the same.
+#[test]
+fn a_hidden_process_in_a_group_below_is_unread() {
+    let container = Container::start("daemon", &["lock"]);
+    let below = container.start_below("below", &["wait"]);
+    let hide = "mount -t proc -o hidepid=2,gid=65534 proc /proc && exec \"$@\"";
+    let probe = [place().join("container").to_str().unwrap(), "-u", "1000", "-c", "none"].map(str::to_owned);
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "echo $$ > \"$0\" && exec \"$@\""])
+        .arg(container.group.join("cgroup.procs"))
+        .args(["sh", "-c", hide, "hide"])
+        .args(probe)
+        .args([place().join("memlock").to_str().unwrap(), "probe"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.ends_with("unread 2\nend\n"), "{printed}");
+    assert!(!printed.contains("\nprocess "), "{printed}");
+    drop(below);
 }
 
 #[test]

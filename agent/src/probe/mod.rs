@@ -19,7 +19,7 @@ mod smaps;
 
 use core::{ffi::CStr, fmt};
 
-use self::process::{Outcome, Process};
+use self::process::{Life, Outcome, Process};
 use crate::{
     cgroup::Group,
     lines,
@@ -36,8 +36,6 @@ const NAME: &CStr = c"memlock-probe";
 const MOST: usize = 1024;
 /// Swap areas that are shown (the kernel has at most 32).
 const MOST_SWAPS: usize = 32;
-/// Bytes of `/proc/PID/cgroup` that are compared; a longer file is an error.
-const CGROUP: usize = 8192;
 /// Exit code beside an older probe (`EX_TEMPFAIL`).
 const BUSY: i32 = 75;
 
@@ -84,7 +82,7 @@ struct Probe {
     pid: Pid,
     started: u64,
     unlockable_kb: u64,
-    cgroup: Content,
+    group: Option<Group>,
     /// Something of the container is in swap: shared memory perhaps, which no counter of a process shows.
     swapped: bool,
 }
@@ -105,20 +103,18 @@ impl Probe {
         if mappings == 0 {
             return Err(Failure::Own("/proc/self/maps", Errno::NOENT));
         }
-        let cgroup = Content::read(c"/proc/self/cgroup").map_err(|error| Failure::Own("/proc/self/cgroup", error))?;
-        Ok(Self { pid, started: stat.started, unlockable_kb: unlockable / 1024, cgroup, swapped: false })
+        Ok(Self { pid, started: stat.started, unlockable_kb: unlockable / 1024, group: Group::own(), swapped: false })
     }
 
     fn show(mut self) -> Result<(), Failure> {
         let mut output = Output(Ok(()));
         output.line(format_args!("memlock-probe 1"));
         output.line(format_args!("reader {} {}", self.pid, self.unlockable_kb));
-        let group = Group::own();
-        if let Some(group) = &group {
+        if let Some(group) = &self.group {
             show_memory(&mut output, group);
         }
         let in_use = show_swaps(&mut output);
-        self.swapped = group.as_ref().and_then(Group::swapped).map_or(in_use, |bytes| bytes > 0);
+        self.swapped = self.group.as_ref().and_then(Group::swapped).map_or(in_use, |bytes| bytes > 0);
         let mut seen = Seen::new();
         let mut busy = None;
         sys::entries(c"/proc", |name| {
@@ -129,18 +125,18 @@ impl Probe {
         .map_err(|error| Failure::Own("/proc", error))?;
         // Whoever came since, or is not to be seen in /proc.
         let mut complete = None;
-        if let Some(group) = &group {
+        if let Some(group) = &self.group {
             let mut own = false;
-            let mut unread = group.descendants();
-            let listed = group.processes(|pid| {
+            let mut unread = 0_u64;
+            let listed = group.processes(&mut |pid| {
                 let pid = Pid::try_from(pid).unwrap_or_default();
                 own |= pid == self.pid;
                 if pid != self.pid && !seen.contains(pid) && !self.examine(pid, &mut seen, &mut output, &mut busy) {
                     unread += u64::from(pid == 0 || sys::exists(pid));
                 }
             });
-            // A list without this process is that of another group.
-            complete = (listed.is_ok() && own).then_some(unread);
+            // Lists without this process are those of another group.
+            complete = listed.ok().filter(|_| own).map(|groups| unread.saturating_add(groups));
         }
         if let Some(pid) = busy {
             return Err(Failure::Busy(pid));
@@ -155,13 +151,18 @@ impl Probe {
         if pid == self.pid || pid <= 0 {
             return pid == self.pid;
         }
-        let theirs = process::path(pid, "cgroup").c_str().ok_or(Errno::INVAL).and_then(Content::read);
-        match theirs {
-            Ok(theirs) if theirs.bytes() == self.cgroup.bytes() => {}
-            // Another container's (shared or host PID namespace); or gone, or hidden, which the group's own list tells.
-            _ => return false,
+        let place = match process::find(pid) {
+            Life::Alive(place) => place,
+            Life::Dead => return true,
+            // What is there and hidden is told by the group's own list.
+            Life::Unseen => return false,
+        };
+        let holds = |group: &Group| place.file("cgroup").c_str().is_some_and(|file| group.holds(file) == Ok(true));
+        if !self.group.as_ref().is_some_and(holds) {
+            // Another container's (shared or host PID namespace).
+            return false;
         }
-        match process::read(pid, self.unlockable_kb, self.swapped) {
+        match process::read(place, self.unlockable_kb, self.swapped) {
             Outcome::Alive(found) => {
                 if found.name() == NAME.to_bytes() {
                     if (found.started, pid) < (self.started, self.pid) {
@@ -174,10 +175,7 @@ impl Probe {
                 }
                 true
             }
-            Outcome::Dead => {
-                seen.insert(pid);
-                true
-            }
+            Outcome::Dead => true,
             Outcome::Unreadable => false,
         }
     }
@@ -208,30 +206,6 @@ fn show_swaps(output: &mut Output) -> bool {
         }
     });
     in_use
-}
-
-/// A whole small file.
-struct Content {
-    bytes: [u8; CGROUP],
-    length: usize,
-}
-
-impl Content {
-    fn read(path: &CStr) -> Result<Self, Errno> {
-        let file = File::open(path)?;
-        let mut content = Self { bytes: [0; CGROUP], length: 0 };
-        loop {
-            match file.read(content.bytes.get_mut(content.length..).unwrap_or_default())? {
-                0 if content.length == 0 || content.length == CGROUP => return Err(Errno::INVAL),
-                0 => return Ok(content),
-                count => content.length += count,
-            }
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
 }
 
 /// The processes that need not be looked at again.

@@ -71,9 +71,77 @@ impl fmt::Display for Process {
     }
 }
 
-/// A file of a process.
-pub(super) fn path(pid: Pid, file: &str) -> Path {
-    Path::of(format_args!("/proc/{pid}/{file}"))
+/// Where a process can be read: the folder of a thread of it that has not ended.
+///
+/// The first thread may end before the others. It is a zombie then and shows no memory, and they have all of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pid: Pid,
+    /// `None`: the first one.
+    thread: Option<u64>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/proc/{}", self.pid)?;
+        self.thread.map_or(Ok(()), |thread| write!(f, "/task/{thread}"))
+    }
+}
+
+impl Place {
+    /// A file of it.
+    pub(super) fn file(self, name: &str) -> Path {
+        Path::of(format_args!("{self}/{name}"))
+    }
+
+    fn stat(self) -> Result<Stat, Errno> {
+        self.file("stat").c_str().ok_or(Errno::INVAL).and_then(stat)
+    }
+}
+
+/// What came of looking for it.
+pub(super) enum Life {
+    /// It has memory.
+    Alive(Place),
+    /// A zombie, one that is ending, a thread of the kernel.
+    Dead,
+    /// Gone, or it does not show itself.
+    Unseen,
+}
+
+/// Looks for a thread of a process that has not ended.
+pub(super) fn find(pid: Pid) -> Life {
+    let leader = Place { pid, thread: None };
+    let Ok(stat) = leader.stat() else { return Life::Unseen };
+    if !stat.has_ended() {
+        return Life::Alive(leader);
+    }
+    if stat.threads <= 1 {
+        return Life::Dead;
+    }
+    let mut alive = None;
+    for_each_thread(pid, |place, _| alive = alive.or(Some(place)));
+    match alive {
+        Some(place) => Life::Alive(place),
+        // One that was begun meanwhile may have been missed.
+        None if leader.stat().is_ok_and(|stat| stat.threads > 1) => Life::Unseen,
+        None => Life::Dead,
+    }
+}
+
+/// Calls `each` with every thread that has not ended.
+fn for_each_thread(pid: Pid, mut each: impl FnMut(Place, &Stat)) {
+    let folder = Place { pid, thread: None }.file("task");
+    let Some(folder) = folder.c_str() else { return };
+    let _ = sys::entries(folder, |name| {
+        let place = Place { pid, thread: decimal(name.to_bytes()) };
+        if place.thread.is_some()
+            && let Ok(stat) = place.stat()
+            && !stat.has_ended()
+        {
+            each(place, &stat);
+        }
+    });
 }
 
 /// What `status` said; what is absent is not 0.
@@ -88,18 +156,25 @@ struct Status {
     hugetlb: Option<u64>,
 }
 
-/// Looks at a process of this container.
+/// Looks at a process of this container, where it was found.
 ///
 /// `swapped`: something of the container is in swap.
-pub(super) fn read(pid: Pid, unlockable_kb: u64, swapped: bool) -> Outcome {
-    let of =
-        |file: &str, each: &mut dyn FnMut(&[u8])| lines::for_each(path(pid, file).c_str().ok_or(Errno::INVAL)?, each);
-    let stat = || path(pid, "stat").c_str().ok_or(Errno::INVAL).and_then(stat);
+pub(super) fn read(place: Place, unlockable_kb: u64, swapped: bool) -> Outcome {
+    let of = |place: Place, file: &str, each: &mut dyn FnMut(&[u8])| {
+        lines::for_each(place.file(file).c_str().ok_or(Errno::INVAL)?, each)
+    };
+    let pid = place.pid;
     let mut status = Status::default();
-    let read = of("status", &mut |line| status.take(line));
-    let Ok(stat) = stat() else { return Outcome::Unreadable };
-    if matches!(stat.state, b'Z' | b'X') || stat.flags & (EXITING | KERNEL_THREAD) != 0 {
-        return Outcome::Dead;
+    let read = of(place, "status", &mut |line| status.take(line));
+    let Ok(stat) = place.stat() else { return Outcome::Unreadable };
+    if stat.has_ended() {
+        return if matches!(find(pid), Life::Dead) { Outcome::Dead } else { Outcome::Unreadable };
+    }
+    let mut leader = Status::default();
+    if place.thread.is_some() {
+        // A process is called as its first thread is, alive or not.
+        let _ = of(Place { pid, thread: None }, "status", &mut |line| leader.take(line));
+        status.name = leader.name;
     }
     let Status {
         name,
@@ -119,7 +194,7 @@ pub(super) fn read(pid: Pid, unlockable_kb: u64, swapped: bool) -> Outcome {
     // Absent on kernels without huge pages; a 0 here can only make the verdict worse.
     let hugetlb_kb = hugetlb.unwrap_or_default();
     let mut limit = None;
-    let _ = of("limits", &mut |line| {
+    let _ = of(place, "limits", &mut |line| {
         if let Some(rest) = line.strip_prefix(b"Max locked memory") {
             limit = match words(rest).next() {
                 Some(b"unlimited") => Some(Limit::Unlimited),
@@ -128,25 +203,19 @@ pub(super) fn read(pid: Pid, unlockable_kb: u64, swapped: bool) -> Outcome {
         }
     });
     let mut nested = None;
-    let _ = of("uid_map", &mut |line| {
+    let _ = of(place, "uid_map", &mut |line| {
         let whole = words(line).eq([&b"0"[..], b"0", b"4294967295"]);
         nested = Some(nested.unwrap_or(false) || !whole);
     });
     let (mut threads, mut flushers) = (0, 0);
-    if let Some(folder) = path(pid, "task").c_str() {
-        let _ = sys::entries(folder, |name| {
-            let Some(thread) = decimal(name.to_bytes()) else { return };
-            let file = Path::of(format_args!("/proc/{pid}/task/{thread}/stat"));
-            if let Some(Ok(stat)) = file.c_str().map(self::stat) {
-                threads += 1;
-                flushers += u64::from(stat.flags & IO_FLUSHER == IO_FLUSHER);
-            }
-        });
-    }
+    for_each_thread(pid, |_, stat| {
+        threads += 1;
+        flushers += u64::from(stat.flags & IO_FLUSHER == IO_FLUSHER);
+    });
     // A lock of the process's memory is taken: only where it can change the verdict.
     let gap = size_kb.saturating_sub(locked_kb).saturating_sub(hugetlb_kb);
     let doubtful = locked_kb > 0 && (gap > unlockable_kb || swapped && swapped_kb == 0);
-    let smaps = doubtful.then(|| path(pid, "smaps").c_str().and_then(|path| smaps::read(path, size_kb))).flatten();
+    let smaps = doubtful.then(|| smaps::read(place.file("smaps").c_str()?, size_kb)).flatten();
     Outcome::Alive(Process {
         pid,
         name,
@@ -189,8 +258,17 @@ impl Status {
 pub(super) struct Stat {
     state: u8,
     flags: u64,
+    /// Of the whole process, those that ended before the others among them: the first one alone stays.
+    threads: u64,
     /// In ticks since boot.
     pub(super) started: u64,
+}
+
+impl Stat {
+    /// It has given its memory back, or never had any.
+    fn has_ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') || self.flags & (EXITING | KERNEL_THREAD) != 0
+    }
 }
 
 pub(super) fn stat(path: &CStr) -> Result<Stat, Errno> {
@@ -203,6 +281,7 @@ pub(super) fn stat(path: &CStr) -> Result<Stat, Errno> {
     Ok(Stat {
         state: field(3).and_then(<[u8]>::first).copied().ok_or(Errno::INVAL)?,
         flags: field(9).and_then(decimal).ok_or(Errno::INVAL)?,
+        threads: field(20).and_then(decimal).ok_or(Errno::INVAL)?,
         started: field(22).and_then(decimal).ok_or(Errno::INVAL)?,
     })
 }

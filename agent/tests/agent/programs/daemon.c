@@ -1,5 +1,6 @@
 /* A daemon: says who it is, then does what its first argument says until a signal ends it.
- *   daemon wait | exit CODE | lock | rings | grow | partial | threads | children | fork | zombie */
+ *   daemon wait | exit CODE | lock | rings | grow | partial | threads | children | fork | zombie |
+ *          outlived | outlived-lock | outlived-partial */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +19,19 @@ extern char **environ;
 static void *idle(void *nothing) {
   for (;;) pause();
   return nothing;
+}
+
+/* The first thread is a zombie before the others end; they keep the memory. */
+static void *outlive(void *nothing) {
+  prctl(PR_SET_NAME, "another");
+  for (char state = 0; state != 'Z'; usleep(1000)) {
+    FILE *stat = fopen("/proc/self/stat", "r");
+    if (!stat || fscanf(stat, "%*d (%*[^)]) %c", &state) != 1) _exit(1);
+    fclose(stat);
+  }
+  printf("\n");
+  fflush(stdout);
+  return idle(nothing);
 }
 
 int main(int argc, char **argv) {
@@ -62,6 +77,13 @@ int main(int argc, char **argv) {
   if (!strcmp(what, "threads")) {
     pthread_t thread;
     for (int i = 0; i < 3; i++) pthread_create(&thread, NULL, idle, NULL);
+  }
+  if (!strncmp(what, "outlived", 8)) {
+    pthread_t thread;
+    if (strstr(what, "lock")) printf(" mlockall %d", mlockall(MCL_CURRENT | MCL_FUTURE));
+    if (strstr(what, "partial")) mlock(idle, 1);
+    pthread_create(&thread, NULL, outlive, NULL);
+    syscall(SYS_exit, 0);
   }
   printf("\n");
   fflush(stdout);
