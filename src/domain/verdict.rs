@@ -213,7 +213,7 @@ pub fn judge(facts: &Facts, wanted: &Wanted) -> Verdict {
         verdict.state = State::Unknown;
         verdict.reason = Reason::CannotCheck;
         verdict.message = format!(
-            "{}, but {} more process(es) of the container could not be read, and a child does not inherit its parent's locks; add a shell (sh) to the image, or run one process a container",
+            "{}, but {} more process(es) of the container could not be read, and a child does not inherit its parent's locks; let the agent in, add a shell (sh) to the image, or run one process a container",
             verdict.message, facts.unread_processes
         );
     }

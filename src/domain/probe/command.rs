@@ -8,12 +8,16 @@
 /// read the target's own memory. A missing file is an error line of `cat` and no more:
 /// of the files in `/sys/fs/cgroup` only those of one cgroup version exist. The last file
 /// must equal the daemon's `cgroup`, which also shows that nothing before it was cut off.
-pub const CAT: [&str; 19] = [
+///
+/// `cgroup.procs` leaves out the groups below. Version 2 counts them in `cgroup.stat`; in version 1 `pids.current`
+/// counts every thread of the container, whatever group of memory it is in.
+pub const CAT: [&str; 20] = [
     "cat",
     "/proc/1/status",
     "/proc/1/limits",
     "/proc/1/uid_map",
     "/proc/1/cgroup",
+    "/sys/fs/cgroup/pids/pids.current",
     "/proc/self/status",
     "/proc/self/maps",
     "/proc/swaps",
@@ -38,7 +42,7 @@ pub const SH: [&str; 3] = [
     "sh",
     "-c",
     "for p in /proc/[0-9]*; do cat $p/status $p/limits $p/uid_map $p/cgroup; done 2>/dev/null; \
-     cd /sys/fs/cgroup && exec cat /proc/self/status /proc/self/maps /proc/swaps \
+     cd /sys/fs/cgroup && exec cat pids/pids.current /proc/self/status /proc/self/maps /proc/swaps \
      memory.max memory.current memory.swap.current memory.stat \
      memory/memory.limit_in_bytes memory/memory.usage_in_bytes memory/memory.stat \
      cgroup.stat cgroup.procs memory/cgroup.procs /proc/self/cgroup",

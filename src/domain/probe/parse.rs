@@ -3,7 +3,7 @@
 //! The bytes come from somebody else's container: nothing in them is trusted to be
 //! there, to be in order or to be small. What is missing is an error, never a zero.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -28,8 +28,11 @@ pub enum ParseError {
     /// None of the processes that were read belongs to the reader's control group.
     #[error("process 1 belongs to another container (shared or host PID namespace)")]
     ForeignProcesses,
-    /// Neither `cgroup.procs` file was readable, or it is not the container's.
-    #[error("the list of the container's processes (cgroup.procs) could not be read")]
+    /// The first thread of the only process has ended, and the others are not in what was read.
+    #[error("the first thread of the process has ended, and only the agent reads the others")]
+    FirstThreadEnded,
+    /// No `cgroup.procs` file was readable, it is not the container's, or (v1) the number of its threads is missing.
+    #[error("the list of the container's processes (cgroup.procs, pids.current) could not be read")]
     NoProcessList,
     /// The reader's own mappings, from which the unlockable ones are measured, or they cannot be true.
     #[error("/proc/self/maps could not be read")]
@@ -53,6 +56,7 @@ impl ParseError {
             Self::NoStatus => "NoStatus",
             Self::Missing(_) => "MissingField",
             Self::ForeignProcesses => "ForeignProcesses",
+            Self::FirstThreadEnded => "FirstThreadEnded",
             Self::NoProcessList => "NoProcessList",
             Self::NoMappings => "NoMappings",
             Self::Version => "Version",
@@ -72,44 +76,91 @@ pub fn parse(output: &[u8]) -> Result<Facts, ParseError> {
     let Some((reader, others)) = sections.blocks.split_last().filter(|(_, others)| !others.is_empty()) else {
         return Err(ParseError::NoStatus);
     };
-    let reader_pid = number(reader, "Pid")?;
-    // Equal control groups mean the same container; empty ones mean that nothing is known.
-    let ours = |block: &&Block<'_>| !block.cgroup.is_empty() && block.cgroup == reader.cgroup;
-    let members: Vec<&Block<'_>> = others.iter().filter(ours).collect();
-    let mut processes = Vec::with_capacity(members.len());
-    let mut read: BTreeSet<u64> = BTreeSet::from([reader_pid]);
-    for block in members {
-        let pid = number(block, "Pid")?;
-        // The reader is among them when a shell listed /proc; a zombie has no memory left.
-        if read.insert(pid) && !is_dead(block) {
-            processes.push(process(block, pid)?);
-        }
-    }
-    if processes.is_empty() {
-        return Err(ParseError::ForeignProcesses);
+    let members = Members::of(reader, others)?;
+    if members.processes.is_empty() {
+        return Err(if members.unread.is_empty() {
+            ParseError::ForeignProcesses
+        } else {
+            ParseError::FirstThreadEnded
+        });
     }
     let listed = sections.processes().ok_or(ParseError::NoProcessList)?;
+    // The reader's `cgroup` is whole only where another one is equal to it.
+    let whole = others.iter().any(|block| block.cgroup == reader.cgroup);
     // Whoever was read is a process of the container too: a list without them is another's.
-    if !listed.contains(&reader_pid) || !processes.iter().any(|process| listed.contains(&process.pid)) {
+    let known = members.processes.iter().any(|process| listed.contains(&process.pid));
+    if !whole || !known || !listed.contains(&members.reader) {
         return Err(ParseError::NoProcessList);
     }
     let unlockable_kb = sections.unlockable_bytes / 1024;
     if sections.mappings == 0 || unlockable_kb > MOST_UNLOCKABLE_KB {
         return Err(ParseError::NoMappings);
     }
-    let unread = listed.iter().collect::<BTreeSet<_>>().into_iter().filter(|pid| !read.contains(pid)).count();
+    let mut unread = members.unread;
+    unread.extend(listed.into_iter().filter(|pid| !members.threads.contains_key(pid)));
+    // Each control group below holds at least one process, or would not be worth making.
+    let mut below = usize::try_from(sections.descendants).unwrap_or(usize::MAX);
+    if members.first {
+        let seen = members.threads.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        let more = sections.threads.ok_or(ParseError::NoProcessList)? > seen;
+        // They are those of the processes that are known to be unread, or of others.
+        below = below.max(usize::from(more && unread.is_empty()));
+    }
     Ok(Facts {
-        processes,
-        // Each control group below holds at least one process, or would not be worth making.
-        unread_processes: unread.saturating_add(usize::try_from(sections.descendants).unwrap_or(usize::MAX)),
+        processes: members.processes,
+        unread_processes: unread.len().saturating_add(below),
         unlockable_kb,
         memory: sections.memory(),
         swaps: sections.swaps,
     })
 }
 
-/// `Z (zombie)` or `X (dead)`: its lines of memory are gone, and so is its memory.
-fn is_dead(block: &Block<'_>) -> bool {
+/// The processes of the container, as far as there is a block of them.
+struct Members {
+    reader: u64,
+    /// By cgroup v1.
+    first: bool,
+    processes: Vec<Process>,
+    /// Those whose first thread has ended before the others: what was read is of the first.
+    unread: BTreeSet<u64>,
+    /// Threads of whoever was read, the reader and the dead among them, by process.
+    threads: BTreeMap<u64, u64>,
+}
+
+impl Members {
+    /// The reader's control group is the container's; no group means that nothing is known.
+    fn of(reader: &Block<'_>, others: &[Block<'_>]) -> Result<Self, ParseError> {
+        let pid = number(reader, "Pid")?;
+        let group = reader.memory_group().ok_or(ParseError::ForeignProcesses)?;
+        let unified = reader.unified_group();
+        let threads = BTreeMap::from([(pid, number(reader, "Threads")?)]);
+        let mut members =
+            Self { reader: pid, first: group.first, processes: Vec::new(), unread: BTreeSet::new(), threads };
+        for block in others {
+            let ours = block.memory_group().is_some_and(|other| group.holds(other));
+            // cgroup v1 shows a zombie in no group.
+            let ended = has_ended(block);
+            let was_ours = || unified.zip(block.unified_group()).is_some_and(|(ours, theirs)| ours.holds(theirs));
+            if ours || (ended && was_ours()) {
+                members.take(block, ended)?;
+            }
+        }
+        Ok(members)
+    }
+
+    fn take(&mut self, block: &Block<'_>, ended: bool) -> Result<(), ParseError> {
+        let (pid, threads) = (number(block, "Pid")?, number(block, "Threads")?);
+        if ended && threads > 1 {
+            self.unread.insert(pid);
+        } else if self.threads.insert(pid, threads).is_none() && !ended {
+            self.processes.push(process(block, pid)?);
+        }
+        Ok(())
+    }
+}
+
+/// `Z (zombie)` or `X (dead)`: the lines of memory are gone; and so is the memory, where no other thread is left.
+fn has_ended(block: &Block<'_>) -> bool {
     lookup(block, "State").is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 

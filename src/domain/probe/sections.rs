@@ -14,6 +14,48 @@ pub(super) struct Block<'a> {
     pub(super) user_namespace: bool,
 }
 
+/// The control group of a process that memory belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group<'a> {
+    path: &'a str,
+    /// It is one of cgroup v1.
+    pub(super) first: bool,
+}
+
+impl Group<'_> {
+    /// Whether another one is this one, or below it.
+    pub(super) fn holds(self, other: Self) -> bool {
+        // It leads out of the namespace from which it was read.
+        let outside = other.path == "/.." || other.path.starts_with("/../");
+        self.first == other.first
+            && other
+                .path
+                .strip_prefix(self.path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.path == "/" && !outside)
+    }
+}
+
+impl<'a> Block<'a> {
+    /// By the hierarchy of memory in cgroup v1, where there is one.
+    pub(super) fn memory_group(&self) -> Option<Group<'a>> {
+        let first = self.cgroup_of(|controllers| controllers.split(',').any(|name| name == "memory"));
+        let first = first.map(|path| Group { path, first: true });
+        first.or_else(|| self.unified_group())
+    }
+
+    /// By the hierarchy of cgroup v2, the only one that still shows the group of a zombie.
+    pub(super) fn unified_group(&self) -> Option<Group<'a>> {
+        self.cgroup_of(str::is_empty).map(|path| Group { path, first: false })
+    }
+
+    fn cgroup_of(&self, wanted: impl Fn(&str) -> bool) -> Option<&'a str> {
+        self.cgroup.iter().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            wanted(controllers).then_some(path)
+        })
+    }
+}
+
 /// The whole output.
 #[derive(Debug, Default)]
 pub(super) struct Sections<'a> {
@@ -27,12 +69,14 @@ pub(super) struct Sections<'a> {
     /// How many words stood before the first line of `memory.stat`.
     words_before_stat: Option<usize>,
     reclaimable: u64,
-    /// `swap` of `memory.stat`, in bytes (v1).
+    /// `total_swap` of `memory.stat`, in bytes (v1).
     swapped: Option<u64>,
     /// `/proc/swaps`, where its heading was there.
     pub(super) swaps: Option<Vec<SwapArea>>,
     /// Control groups below the container's own (cgroup v2), whose processes are in no list here.
     pub(super) descendants: u64,
+    /// Threads of the container, in groups below too (cgroup v1).
+    pub(super) threads: Option<u64>,
 }
 
 impl<'a> Sections<'a> {
@@ -94,17 +138,19 @@ impl<'a> Sections<'a> {
         }
     }
 
-    /// One word: limit, usage or a process. Two: `memory.stat`. Three numbers: `uid_map`. Five: `/proc/swaps`.
+    /// One word: before the mappings the number of threads, after them limit, usage or a process. Two: `memory.stat`.
+    /// Three numbers: `uid_map`. Five: `/proc/swaps`.
     fn take_fields(&mut self, line: &'a str) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         match fields.as_slice() {
             [word] if self.mappings > 0 => self.words.push(word),
+            [word] => self.threads = word.parse().ok(),
             [key, value] if self.mappings > 0 => {
                 self.words_before_stat.get_or_insert(self.words.len());
                 // v1 counts the container alone and, as total_, what is below it too.
                 if matches!(*key, "inactive_file" | "active_file") {
                     self.reclaimable = self.reclaimable.saturating_add(value.parse().unwrap_or_default());
-                } else if *key == "swap" {
+                } else if *key == "total_swap" {
                     self.swapped = value.parse().ok();
                 } else if *key == "nr_descendants" {
                     self.descendants = value.parse().unwrap_or(u64::MAX);
