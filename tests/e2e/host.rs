@@ -5,8 +5,27 @@ use std::{fs, path::PathBuf, time::Duration};
 /// Process ids, in the host's numbers, of the container with this runtime id.
 pub fn processes(container_id: &str) -> Vec<u32> {
     let all = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    all.filter(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(container_id)))
-        .collect()
+    // cgroup v1 shows a first thread that has ended in no group.
+    let inside =
+        |folder: &PathBuf| fs::read_to_string(folder.join("cgroup")).is_ok_and(|text| text.contains(container_id));
+    all.filter(|pid| threads(*pid).iter().any(inside)).collect()
+}
+
+/// The folders in `/proc` of a process and of each thread of it.
+pub fn threads(pid: u32) -> Vec<PathBuf> {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let threads = fs::read_dir(process.join("task")).into_iter().flatten();
+    let threads: Vec<_> = threads.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    [vec![process], threads].concat()
+}
+
+/// Moves a process into a group `below` the one that it is in, in these hierarchies of cgroup v1.
+pub fn move_below(pid: u32, hierarchies: &[&str]) {
+    for hierarchy in hierarchies {
+        let below = group_of(pid, hierarchy).join("below");
+        fs::create_dir_all(&below).unwrap();
+        fs::write(below.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
 }
 
 /// The container's first process: the one that is number 1 in its own namespace.
@@ -32,7 +51,11 @@ pub fn memory_group(container_id: &str) -> PathBuf {
 
 /// The container's group in one hierarchy of cgroup v1.
 pub fn group(controller: &str, container_id: &str) -> PathBuf {
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", first_process(container_id))).unwrap();
+    group_of(first_process(container_id), controller)
+}
+
+fn group_of(pid: u32, controller: &str) -> PathBuf {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let path = text.lines().find_map(|line| line.split_once(&format!(":{controller}:/"))).map(|(_, path)| path);
     PathBuf::from("/sys/fs/cgroup").join(controller).join(path.expect("a hierarchy of cgroup v1"))
 }

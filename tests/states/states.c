@@ -99,7 +99,7 @@ static void unlocked_range(void) { char *at = touched(16 * MIB); lock_all(); mus
 static void shared_file(void) { memset(map_with(32 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, file_of(32 * MIB)), 1, 32 * MIB); lock_all(); }
 static void shared_file_after(void) { lock_all(); map_with(32 * MIB, PROT_READ, MAP_SHARED, file_of(32 * MIB)); }
 static void shared_with_child(void) { memset(map_with(16 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1), 1, 16 * MIB); lock_all(); child(); }
-static void huge_pages(void) { madvise(map(32 * MIB), 32 * MIB, MADV_HUGEPAGE); touched(32 * MIB); lock_all(); }
+static void huge_pages(void) { char *at = map(32 * MIB); madvise(at, 32 * MIB, MADV_HUGEPAGE); memset(at, 1, 32 * MIB); lock_all(); }
 static void hugetlb(void) { memset(map_with(4 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1), 1, 4 * MIB); lock_all(); }
 static void threads_then_lock(void) { threads(4); lock_all(); }
 static void lock_then_threads(void) { lock_all(); threads(4); }
@@ -135,6 +135,25 @@ static void zombie(void) { all(); if (fork() == 0) _exit(0); }
 static void undumpable(void) { all(); must(prctl(PR_SET_DUMPABLE, 0) == 0, "become undumpable"); }
 static void strange_name(void) { all(); must(prctl(PR_SET_NAME, "a\nVmLck:\t9 kB") == 0, "change the name"); }
 static void wrapped(void) { if (fork() == 0) { arguments[1] = "all"; execv("/proc/self/exe", arguments); } }
+
+/* The first thread ends before the others: /proc/PID is a zombie's then, and the memory is all there. */
+static void *outlives(void *unused) {
+    for (char state = 0; state != 'Z'; usleep(1000)) {
+        FILE *file = fopen("/proc/self/stat", "r");
+        must(file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1 && fclose(file) == 0, "see the first thread end");
+    }
+    puts("ready");
+    fflush(stdout);
+    return sleeper(unused);
+}
+static void end_first_thread(void) {
+    pthread_t thread;
+    must(pthread_create(&thread, NULL, outlives, NULL) == 0, "start a thread");
+    syscall(SYS_exit, 0);
+}
+static void leader_gone(void) { none(); end_first_thread(); }
+static void leader_gone_beside_locked(void) { all(); if (fork() == 0) end_first_thread(); sleeper(NULL); }
+static void leader_gone_locked_too(void) { all(); if (fork() == 0) { lock_all(); end_first_thread(); } sleeper(NULL); }
 
 static void become_user(void) { must(setresgid(1000, 1000, 1000) == 0 && setresuid(1000, 1000, 1000) == 0, "become uid 1000"); }
 static void dropped(void) { all(); become_user(); }
@@ -219,7 +238,8 @@ static const struct { const char *name; void (*enter)(void); } states[] = {
     STATE(lock_then_threads), STATE(onfault_then_threads), STATE(current_then_threads), STATE(thousand_threads), STATE(ring),
     STATE(registered), STATE(secret), STATE(reserved), STATE(reserved_then_used), STATE(droppable), STATE(beyond_the_end),
     STATE(zombie), STATE(undumpable), STATE(strange_name), STATE(wrapped), STATE(reserved_and_populated), STATE(dropped),
-    STATE(hidden), STATE(hidden_none), STATE(churn), STATE(churn_locked),
+    STATE(hidden), STATE(hidden_none), STATE(churn), STATE(churn_locked), STATE(leader_gone), STATE(leader_gone_beside_locked),
+    STATE(leader_gone_locked_too),
 /* Not in the table, for other tests. */
 #define OTHER(name) {#name, name}
     OTHER(pressed_none), OTHER(pressed_page), OTHER(pressed_all), OTHER(pressed_onfault), OTHER(pressed_then_onfault),
