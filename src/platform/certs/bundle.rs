@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use x509_parser::extensions::ParsedExtension;
 
 /// Most authorities that are trusted: the one in use and those whose leaves may still be served. Without a limit a
 /// clock that jumps could let the list grow.
@@ -59,6 +60,16 @@ impl Bundle {
 /// End of a certificate, in seconds of Unix time.
 pub(super) fn not_after(der: &CertificateDer<'_>) -> Option<i64> {
     x509_parser::parse_x509_certificate(der).ok().map(|(_, parsed)| parsed.validity().not_after.timestamp())
+}
+
+/// Name and key of who signed a certificate; `None` where it does not say which key that was.
+pub(super) fn signer(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
+    let key = parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(said) => said.key_identifier.as_ref(),
+        _ => None,
+    })?;
+    Some([parsed.issuer().as_raw(), key.0].concat())
 }
 
 #[cfg(test)]

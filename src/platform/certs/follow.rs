@@ -2,6 +2,9 @@
 //!
 //! Polled, not watched: the kubelet swaps a symbolic link, which an inotify watch on the
 //! file sees once at best.
+//!
+//! Who writes certificate and authority in one go gives the API server no time to learn of the authority. So a pair of
+//! another authority is held back for a while, as long as the one in use is good.
 
 use std::{convert::Infallible, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -13,14 +16,22 @@ use rustls_pki_types::{
     pem::{self, PemObject},
 };
 use thiserror::Error;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{bundle::not_after, metrics::ServedMetrics};
+use super::{
+    bundle::{not_after, signer},
+    metrics::ServedMetrics,
+};
 
 /// How often the files are read; the kubelet itself needs up to a minute to change them.
 const POLL: Duration = Duration::from_secs(5);
 /// How often they are read until there is a first good pair.
 const FIRST_POLL: Duration = Duration::from_millis(500);
+
+/// How long a pair of another authority is held back: the controller looks at the Secret every five seconds, and each API
+/// server reads the configuration by a watch of its own.
+const HOLD: Duration = Duration::from_secs(30);
 
 /// How long the kubelet may take between the two files of a pair.
 const SWAP: Duration = Duration::from_millis(200);
@@ -64,16 +75,21 @@ pub enum CertificateError {
 pub struct Follower {
     files: CertificateFiles,
     seen: (Vec<u8>, Vec<u8>),
-    /// End of what is served, in Unix time.
-    not_after: i64,
+    served: Pair,
+    /// What is held back, and until when.
+    next: Option<(Pair, Instant)>,
     config: RustlsConfig,
     metrics: ServedMetrics,
 }
 
 /// A pair that can be served.
+#[derive(Debug, Clone)]
 struct Pair {
     config: Arc<ServerConfig>,
+    /// In Unix time.
     not_after: i64,
+    /// Who signed the last certificate of the chain: whom a client must trust.
+    signer: Option<Vec<u8>>,
 }
 
 /// Waits for a first good pair.
@@ -81,13 +97,15 @@ pub async fn follow(files: CertificateFiles, metrics: ServedMetrics) -> (RustlsC
     let mut last = String::new();
     loop {
         match load(&files).await {
-            Ok((seen, Pair { config, not_after })) => {
+            Ok((seen, served)) => {
                 info!(file = %files.certificate.display(), "certificate loaded");
-                metrics.loaded(not_after);
-                let config = RustlsConfig::from_config(config);
-                return (config.clone(), Follower { files, seen, not_after, config, metrics });
+                metrics.kept_out(false);
+                metrics.loaded(served.not_after);
+                let config = RustlsConfig::from_config(served.config.clone());
+                return (config.clone(), Follower { files, seen, served, next: None, config, metrics });
             }
             Err(error) => {
+                metrics.kept_out(!matches!(error, CertificateError::Read { .. }));
                 let said = error.to_string();
                 if said != last {
                     warn!(error = said, "waiting for a certificate");
@@ -103,12 +121,21 @@ impl Follower {
     /// Follows for ever. A bad new pair is said once and the old one kept.
     pub async fn run(mut self) -> Infallible {
         loop {
-            tokio::time::sleep(POLL).await;
+            let poll = Instant::now() + POLL;
+            let held = self.next.as_ref().map_or(poll, |(_, until)| *until);
+            tokio::time::sleep_until(poll.min(held)).await;
             self.poll().await;
         }
     }
 
     async fn poll(&mut self) {
+        self.read().await;
+        if let Some((pair, _)) = self.next.take_if(|(_, until)| *until <= Instant::now()) {
+            self.serve(pair);
+        }
+    }
+
+    async fn read(&mut self) {
         let Ok(mut bytes) = read(&self.files).await else { return };
         if bytes == self.seen {
             return;
@@ -123,10 +150,15 @@ impl Follower {
         }
         match parsed {
             Ok(pair) => {
-                self.config.reload_from_config(pair.config);
-                self.not_after = pair.not_after;
-                self.metrics.loaded(pair.not_after);
-                info!(file = %self.files.certificate.display(), "certificate changed");
+                self.metrics.kept_out(false);
+                let hold = self.hold(&pair, Timestamp::now());
+                if !hold.is_zero() {
+                    info!(
+                        seconds = hold.as_secs(),
+                        "a certificate of another authority is held back until it is trusted"
+                    );
+                }
+                self.next = Some((pair, Instant::now() + hold));
             }
             Err(error) => {
                 self.metrics.rejected();
@@ -136,11 +168,27 @@ impl Follower {
         self.seen = bytes;
     }
 
+    fn serve(&mut self, pair: Pair) {
+        self.config.reload_from_config(pair.config.clone());
+        self.metrics.loaded(pair.not_after);
+        self.served = pair;
+        info!(file = %self.files.certificate.display(), "certificate changed");
+    }
+
+    /// Nothing where the API server trusts the signer already; else not beyond a third of what the pair in use has left.
+    fn hold(&self, pair: &Pair, now: Timestamp) -> Duration {
+        if pair.signer.is_some() && pair.signer == self.served.signer {
+            return Duration::ZERO;
+        }
+        let left = u64::try_from(self.served.not_after.saturating_sub(now.as_second())).unwrap_or_default();
+        HOLD.min(Duration::from_secs(left) / 3)
+    }
+
     /// A pair that can be served, and is not over while the one in use is not.
     fn accept(&self, bytes: &(Vec<u8>, Vec<u8>)) -> Result<Pair, CertificateError> {
         let pair = parse(&bytes.0, &bytes.1)?;
         let now = Timestamp::now().as_second();
-        if pair.not_after < now && now <= self.not_after { Err(CertificateError::Expired) } else { Ok(pair) }
+        if pair.not_after < now && now <= self.served.not_after { Err(CertificateError::Expired) } else { Ok(pair) }
     }
 }
 
@@ -162,6 +210,7 @@ fn parse(certificate: &[u8], key: &[u8]) -> Result<Pair, CertificateError> {
         CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>().map_err(CertificateError::Pem)?;
     let Some(leaf) = chain.first() else { return Err(CertificateError::Empty) };
     let not_after = not_after(leaf).ok_or(CertificateError::Empty)?;
+    let signer = chain.last().and_then(signer);
     let key = PrivateKeyDer::from_pem_slice(key).map_err(CertificateError::Pem)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -170,7 +219,7 @@ fn parse(certificate: &[u8], key: &[u8]) -> Result<Pair, CertificateError> {
         .with_single_cert(chain, key)
         .map_err(CertificateError::Pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Pair { config: Arc::new(config), not_after })
+    Ok(Pair { config: Arc::new(config), not_after, signer })
 }
 
 #[cfg(test)]

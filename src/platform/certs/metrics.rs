@@ -25,13 +25,18 @@ pub struct ServedMetrics {
     not_after: Family<Which, Gauge>,
     last_reload: Gauge,
     rejected: Counter,
+    kept_out: Gauge,
 }
 
 impl ServedMetrics {
     /// Makes and registers them.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics =
-            Self { not_after: not_after(registry), last_reload: Gauge::default(), rejected: Counter::default() };
+        let metrics = Self {
+            not_after: not_after(registry),
+            last_reload: Gauge::default(),
+            rejected: Counter::default(),
+            kept_out: Gauge::default(),
+        };
         registry.register_with_unit(
             "certificate_last_reload_timestamp",
             "When a pair was last taken into use, in Unix time",
@@ -39,6 +44,8 @@ impl ServedMetrics {
             metrics.last_reload.clone(),
         );
         registry.register("certificate_rejected", "New pairs that were kept out", metrics.rejected.clone());
+        let help = "1 while the files hold a pair that cannot be served";
+        registry.register("certificate_kept_out", help, metrics.kept_out.clone());
         metrics
     }
 
@@ -49,6 +56,12 @@ impl ServedMetrics {
 
     pub(super) fn rejected(&self) {
         self.rejected.inc();
+        self.kept_out(true);
+    }
+
+    /// Whether the files hold a pair that cannot be served.
+    pub(super) fn kept_out(&self, kept_out: bool) {
+        self.kept_out.set(kept_out.into());
     }
 }
 
