@@ -10,6 +10,7 @@ CHART = pathlib.Path(__file__).resolve().parent.parent
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
 # Values that act only beside another one.
 BESIDE = {
+    "webhook.hostNetwork": {"webhook.port": 9443},
     "certificates.mode": {"certificates.existingSecret": "pair"},
     "certificates.existingSecret": {"certificates.mode": "existingSecret", "certificates.existingSecret": "other"},
     "certificates.caBundle": {"certificates.manageCABundle": False},

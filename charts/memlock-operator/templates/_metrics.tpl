@@ -49,12 +49,27 @@ annotations:
   {{- end }}
 {{- end -}}
 
-{{- /* Three check intervals, but no less than a quarter of an hour, as a duration of Prometheus. */ -}}
-{{- define "memlock.stalledAfter" -}}
+{{- /* Seconds of a time such as 1h30m. */ -}}
+{{- define "memlock.seconds" -}}
 {{- $seconds := 0 -}}
 {{- range $unit, $each := dict "h" 3600 "m" 60 "s" 1 -}}
-{{- $part := regexFind (printf "[0-9]+%s" $unit) $.Values.controller.interval | trimSuffix $unit | default "0" -}}
+{{- $part := regexFind (printf "[0-9]+%s" $unit) $ | trimSuffix $unit | default "0" -}}
 {{- $seconds = add $seconds (mul $each (atoi $part)) -}}
 {{- end -}}
-{{- max 900 (mul 3 $seconds) -}}s
+{{- $seconds -}}
+{{- end -}}
+
+{{- /* Three check intervals, but no less than a quarter of an hour, as a duration of Prometheus. */ -}}
+{{- define "memlock.stalledAfter" -}}
+{{- max 900 (mul 3 (include "memlock.seconds" .Values.controller.interval | atoi)) -}}s
+{{- end -}}
+
+{{- /* Seconds left of a certificate that should have been replaced: where the controller does that, a third of its life is
+left in good times, so a quarter is the most that can be asked for. */ -}}
+{{- define "memlock.certificateLeft" -}}
+{{- $left := mul 86400 (int .Values.metrics.prometheusRule.certificateDays) -}}
+{{- if eq .Values.certificates.mode "internal" -}}
+{{- $left = min $left (div (include "memlock.seconds" .Values.certificates.life | atoi) 4) -}}
+{{- end -}}
+{{- $left -}}
 {{- end -}}

@@ -48,11 +48,18 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{- define "memlock.image" -}}
-{{- with .Values.image.registry -}}{{ . }}/{{- end -}}
+{{- with .Values.global.imageRegistry | default .Values.image.registry -}}{{ . }}/{{- end -}}
 {{- .Values.image.repository -}}
 {{- if .Values.image.digest -}}@{{ .Values.image.digest }}
 {{- else -}}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+{{- end -}}
+
+{{- define "memlock.pullSecrets" -}}
+{{- with concat .Values.imagePullSecrets .Values.global.imagePullSecrets | uniq }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- /* Where helm test creates its pod: of the namespaces that are served the first, where only some are and none is chosen. */ -}}

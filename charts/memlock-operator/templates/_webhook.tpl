@@ -22,13 +22,30 @@ every value of the label, also one that is no level: Pod Security takes that for
 ) -}}
 {{- end -}}
 
+{{- /* Which pods the webhook handles, beside those annotations: no rule where no value asks for one. Indented like a spec's. */ -}}
+{{- define "memlock.objectSelector" -}}
+{{- with .Values.webhook.objectSelector }}
+{{- if or .matchLabels .matchExpressions }}
+objectSelector:
+  {{- with .matchLabels }}
+  matchLabels:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .matchExpressions }}
+  matchExpressions:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- /* Image of the agent: what is not given is the operator's. The operator's digest belongs to its own repository and
 tag, so it is not taken when one of these is another. */ -}}
 {{- define "memlock.agentImage" -}}
 {{- $own := .Values.image -}}
 {{- $agent := .Values.agent.image -}}
 {{- $digest := $agent.digest | default (ternary "" $own.digest (or (ne $agent.repository "") (ne $agent.tag ""))) -}}
-{{- with $agent.registry | default $own.registry -}}{{ . }}/{{- end -}}
+{{- with .Values.global.imageRegistry | default $agent.registry | default $own.registry -}}{{ . }}/{{- end -}}
 {{- $agent.repository | default $own.repository -}}
 {{- if $digest -}}@{{ $digest }}
 {{- else -}}:{{ $agent.tag | default $own.tag | default .Chart.AppVersion }}
