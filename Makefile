@@ -4,7 +4,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 SCRIPTS = $(shell git grep -lE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash')
 
-.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e matrix podman fuzz fuzz-short bench arm64 image cluster cluster-down audit
+.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e availability matrix podman fuzz fuzz-short bench arm64 image cluster cluster-down audit
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +45,9 @@ e2e: ## the product on the local cluster (MEMLOCK_FULL=1: with the full counts, 
 
 matrix: ## the same on the oldest and the newest supported Kubernetes; compiles the oldest the first time
 	for version in 1.30 ''; do MEMLOCK_KUBERNETES=$$version tests/e2e/run || exit 1; done
+
+availability: ## admissions at a steady rate while everything is done to the product, twenty rotations of certificates among it
+	MEMLOCK_FULL=1 tests/e2e/run availability::
 
 podman: ## what is said of containers without Kubernetes, on Podman
 	cargo build --locked --bin memlock-operator

@@ -1,11 +1,20 @@
-//! The API server's audit log: what the controllers' account asked for.
+//! The API server's audit log: what the controllers' account asked for, and what was written into webhook configurations.
 
 use std::{env, fs, path::Path};
 
 use serde_json::Value;
 
-/// Everything so far, in the order in which it was written.
+const ACCOUNT: &str = "system:serviceaccount:memlock-system:memlock-operator-controller";
+
+/// What the controllers' account asked for.
 pub fn requests() -> Vec<Value> {
+    let mut all = all();
+    all.retain(|event| event["user"]["username"] == ACCOUNT);
+    all
+}
+
+/// Everything so far, in the order in which it was written.
+pub fn all() -> Vec<Value> {
     let config = env::var("KUBECONFIG").expect("KUBECONFIG names the local cluster's kubeconfig");
     let file = Path::new(&config).parent().unwrap().join("log/audit.log");
     let text =

@@ -12,6 +12,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::PostParams};
 use serde_json::Value;
 
+/// The rate is that of each of these, not of the whole time.
+pub const WINDOW: Duration = Duration::from_secs(5);
 /// 25 pods a second.
 const PAUSE: Duration = Duration::from_millis(40);
 /// More than the API server gives to a webhook.
@@ -19,12 +21,28 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 #[derive(Default)]
 pub struct Outcomes {
-    pub admitted: Vec<Duration>,
+    /// When it was asked, since the start, and how long the answer took.
+    pub admitted: Vec<(Duration, Duration)>,
     /// When, since the start, and what was said.
     pub failed: Vec<(Duration, String)>,
+    pub lasted: Duration,
 }
 
-pub async fn admit(client: Client, namespace: String, pod: Value, stop: Arc<AtomicBool>) -> (Outcomes, Duration) {
+impl Outcomes {
+    /// How many pods of each window were admitted, without the last one, which is not whole.
+    pub fn windows(&self) -> Vec<usize> {
+        let number = |at: Duration| usize::try_from(at.as_secs() / WINDOW.as_secs()).unwrap();
+        let mut windows = vec![0; number(self.lasted)];
+        for (at, _) in &self.admitted {
+            if let Some(count) = windows.get_mut(number(*at)) {
+                *count += 1;
+            }
+        }
+        windows
+    }
+}
+
+pub async fn admit(client: Client, namespace: String, pod: Value, stop: Arc<AtomicBool>) -> Outcomes {
     let outcomes: Arc<Mutex<Outcomes>> = Arc::default();
     let start = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
@@ -42,7 +60,7 @@ pub async fn admit(client: Client, namespace: String, pod: Value, stop: Arc<Atom
             let mut outcomes = outcomes.lock().unwrap();
             match answer {
                 Ok(Ok(pod)) if serde_json::to_string(&pod).unwrap().contains("\"IPC_LOCK\"") => {
-                    outcomes.admitted.push(sent.elapsed());
+                    outcomes.admitted.push((sent - start, sent.elapsed()));
                 }
                 Ok(Ok(_)) => outcomes.failed.push((start.elapsed(), "admitted without the capability".to_owned())),
                 Ok(Err(error)) => outcomes.failed.push((start.elapsed(), error.to_string())),
@@ -54,5 +72,5 @@ pub async fn admit(client: Client, namespace: String, pod: Value, stop: Arc<Atom
     let lasted = start.elapsed();
     tasks.join_all().await;
     let outcomes = std::mem::take(&mut *outcomes.lock().unwrap());
-    (outcomes, lasted)
+    Outcomes { lasted, ..outcomes }
 }

@@ -1,6 +1,7 @@
 //! At each moment: does the live configuration trust what each webhook pod serves?
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Pod};
 use kube::{Api, Client, api::ListParams};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
@@ -18,14 +20,31 @@ use crate::cluster::SYSTEM;
 
 const PAUSE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(5);
-const NAME: &str = "memlock-operator-webhook.memlock-system.svc";
+pub const NAME: &str = "memlock-operator-webhook.memlock-system.svc";
 
 #[derive(Default)]
 pub struct Seen {
     pub trusted: usize,
     pub wrong: Vec<String>,
-    /// Pods that went away while they were asked.
-    pub unreachable: usize,
+    /// Each chain, DER, leaf first.
+    pub served: BTreeMap<Vec<Vec<u8>>, Served>,
+    /// How often a pod was found to go away when it was not reached.
+    pub went: usize,
+}
+
+/// When a chain was seen.
+pub struct Served {
+    pub pod: String,
+    pub first: Timestamp,
+    pub last: Timestamp,
+}
+
+impl Seen {
+    fn saw(&mut self, pod: &str, chain: Vec<Vec<u8>>) {
+        let now = Timestamp::now();
+        let served = self.served.entry(chain).or_insert_with(|| Served { pod: pod.to_owned(), first: now, last: now });
+        served.last = now;
+    }
 }
 
 /// Asks until it is stopped.
@@ -50,27 +69,38 @@ fn is_serving(pod: &Pod) -> bool {
     ready && pod.metadata.deletion_timestamp.is_none()
 }
 
-/// A configuration that changed during the look is looked at again: both may have been right in turn.
+/// A configuration that changed during the look is looked at again: both may have been right in turn. So is a pod that
+/// was not reached, unless it goes.
 async fn look(client: &Client, pods: &Api<Pod>, pod: &str, seen: &mut Seen) {
+    let mut reached = true;
     for _ in 0..5 {
         let Some(before) = bundles(client).await else { return };
-        let mut answers = Vec::new();
+        let mut wrong = Vec::new();
+        reached = true;
         for bundle in &before {
-            let Ok(Some(answer)) = tokio::time::timeout(PATIENCE, shake_hands(pods, pod, bundle)).await else {
-                seen.unreachable += 1;
-                return;
-            };
-            answers.push(answer);
+            match tokio::time::timeout(PATIENCE, shake_hands(pods, pod, bundle)).await.ok().flatten() {
+                Some(Ok(chain)) => seen.saw(pod, chain),
+                Some(Err(error)) => wrong.push(error),
+                None => reached = false,
+            }
         }
-        let wrong: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
-        if wrong.is_empty() {
+        if !reached {
+            let still = pods.get_opt(pod).await;
+            if still.is_ok_and(|found| !found.is_some_and(|pod| is_serving(&pod))) {
+                seen.went += 1;
+                return;
+            }
+        } else if wrong.is_empty() {
             seen.trusted += 1;
             return;
-        }
-        if bundles(client).await.as_ref() == Some(&before) {
-            seen.wrong.push(format!("{}: {pod}: {}", jiff::Timestamp::now(), wrong.join(", ")));
+        } else if bundles(client).await.as_ref() == Some(&before) {
+            seen.wrong.push(format!("{}: {pod}: {}", Timestamp::now(), wrong.join(", ")));
             return;
         }
+        tokio::time::sleep(PAUSE).await;
+    }
+    if !reached {
+        seen.wrong.push(format!("{}: {pod}: ready, and not reached", Timestamp::now()));
     }
 }
 
@@ -85,8 +115,8 @@ async fn bundles(client: &Client) -> Option<Vec<Vec<u8>>> {
     Some(all)
 }
 
-/// `None`: the pod was not reached. `Err`: its certificate was not accepted.
-async fn shake_hands(pods: &Api<Pod>, pod: &str, bundle: &[u8]) -> Option<Result<(), String>> {
+/// The chain. `None`: the pod was not reached. `Err`: its certificate was not accepted.
+async fn shake_hands(pods: &Api<Pod>, pod: &str, bundle: &[u8]) -> Option<Result<Vec<Vec<u8>>, String>> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -99,7 +129,10 @@ async fn shake_hands(pods: &Api<Pod>, pod: &str, bundle: &[u8]) -> Option<Result
     let stream = forwarder.take_stream(10250)?;
     let name = ServerName::try_from(NAME).unwrap();
     match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
-        Ok(_) => Some(Ok(())),
+        Ok(stream) => {
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            Some(Ok(chain.iter().map(|der| der.as_ref().to_vec()).collect()))
+        }
         Err(error) if error.to_string().contains("certificate") => Some(Err(error.to_string())),
         Err(_) => None,
     }
