@@ -2,7 +2,7 @@
 {{- define "memlock.rightsOnPods" -}}
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Condition, label and annotation in one patch. Deliberately not pods: that would allow changing any pod's image.
 - apiGroups: [""]
   resources: [pods/status]

@@ -20,7 +20,7 @@ fn the_controllers_account_runs_its_checks_and_nothing_else() {
     let _rights = Rights::for_controller(
         "policy-exec",
         "get,create,update,patch",
-        "pods/attach,pods/portforward,pods/ephemeralcontainers,pods/proxy,nodes/proxy",
+        "pods,pods/attach,pods/portforward,pods/ephemeralcontainers,pods/proxy,nodes/proxy",
     );
     let exec = |flags: &[&str], argv: &[&str]| {
         as_controller(&[&["-n", namespace.0.as_str(), "exec", "device"], flags, &["--"], argv].concat())

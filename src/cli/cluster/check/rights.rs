@@ -32,7 +32,7 @@ enum Reach {
 
 /// Group, resource, subresource, verbs, reach: as in the chart's `rbac.yaml`.
 const NEEDED: [(&str, &str, &str, &[&str], Reach); 10] = [
-    ("", "pods", "", &["get", "list", "watch"], Reach::Served),
+    ("", "pods", "", &["list", "watch"], Reach::Served),
     ("", "pods", "status", &["patch"], Reach::Served),
     ("", "pods", "exec", &["get", "create"], Reach::Served),
     ("memlock.dev", "swapdevices", "", &["get", "list", "watch", "create", "patch", "delete"], Reach::Served),
