@@ -1,10 +1,12 @@
 //! Helm on the real API server. Run by itself, after the others: it uninstalls what they use.
 
+mod certificates;
+
 use std::{env, fs, path::PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Namespace, RELEASE, SYSTEM, eventually, kubectl, label, nbdkit, opted_in, run, succeed};
+use crate::cluster::{Namespace, RELEASE, SYSTEM, eventually, full, kubectl, label, nbdkit, opted_in, run, succeed};
 
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -20,17 +22,7 @@ struct Helm {
 impl Helm {
     fn new(program: String) -> Self {
         let reference = fs::read_to_string(format!("{ROOT}/target/images/ref")).expect("images/operator was run");
-        let (repository, tag) = reference.trim().rsplit_once(':').unwrap();
-        let (registry, repository) = repository.split_once('/').unwrap();
-        // The earlier chart does not name the lease that the image asks for.
-        let values = [
-            format!("image.registry={registry}"),
-            format!("image.repository={repository}"),
-            format!("image.tag={tag}"),
-            "controller.extraEnv[0].name=MEMLOCK_LEASE".to_owned(),
-            "controller.extraEnv[0].value=memlock-operator-controller".to_owned(),
-        ];
-        Self { program, values: values.into_iter().flat_map(|value| ["--set".to_owned(), value]).collect() }
+        Self { program, values: image(&reference) }
     }
 
     fn four() -> Self {
@@ -45,12 +37,16 @@ impl Helm {
         succeed(&self.program, &[arguments, &["-n", SYSTEM]].concat())
     }
 
-    /// Waits for the pods.
     fn apply(&self, chart: &str, more: &[&str]) {
+        let values = self.values.iter().map(String::as_str);
+        self.install(chart, &values.chain(more.iter().copied()).collect::<Vec<_>>());
+    }
+
+    /// Waits for the pods.
+    fn install(&self, chart: &str, values: &[&str]) {
         let mut arguments =
             vec!["upgrade", "--install", RELEASE, chart, "--create-namespace", "--wait", "--timeout", "90s"];
-        arguments.extend(self.values.iter().map(String::as_str));
-        arguments.extend(more);
+        arguments.extend(values);
         let told = self.run(&arguments);
         assert!(told.contains("STATUS: deployed"), "{}: {told}", self.program);
     }
@@ -59,6 +55,29 @@ impl Helm {
         self.run(&["uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout", "90s"]);
         nothing_is_left();
     }
+}
+
+/// Options of helm that name an image.
+fn image(reference: &str) -> Vec<String> {
+    let (repository, tag) = reference.trim().rsplit_once(':').unwrap();
+    let (registry, repository) = repository.split_once('/').unwrap();
+    let values =
+        [format!("image.registry={registry}"), format!("image.repository={repository}"), format!("image.tag={tag}")];
+    values.into_iter().flat_map(|value| ["--set".to_owned(), value]).collect()
+}
+
+/// What the earlier chart is installed with: its own image, which takes minutes to compile, or else today's.
+fn earlier_values(helm: &Helm) -> Vec<String> {
+    if full() {
+        let built = succeed(&format!("{ROOT}/tests/e2e/earlier-image"), &[EARLIER]);
+        let (archive, reference) = built.trim().split_once('\n').unwrap();
+        succeed(&format!("{ROOT}/tests/cluster/cluster"), &["load", archive]);
+        return image(reference);
+    }
+    let lease = ["name=MEMLOCK_LEASE", "value=memlock-operator-controller"];
+    // That chart does not name the lease that the image asks for.
+    let lease = lease.iter().flat_map(|part| ["--set".to_owned(), format!("controller.extraEnv[0].{part}")]);
+    helm.values.iter().cloned().chain(lease).collect()
 }
 
 /// The chart of a commit, in a folder of its own.
@@ -128,7 +147,8 @@ impl Upgraded {
     fn new(name: &str, first: &Helm, then: &Helm) -> Self {
         let earlier = Checkout::new(EARLIER);
         let namespace = Namespace::new(name);
-        first.apply(&earlier.chart(), &[]);
+        let values = earlier_values(first);
+        first.install(&earlier.chart(), &values.iter().map(String::as_str).collect::<Vec<_>>());
         create(&namespace, "installed");
         namespace.state("installed", "locked");
         let before = identity(&namespace, "installed");
