@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod install;
 pub mod launch;
 pub mod lines;
+pub mod populate;
 pub mod preflight;
 pub mod probe;
 pub mod program;

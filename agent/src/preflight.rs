@@ -6,6 +6,7 @@ use crate::{
     arguments::Conditions,
     cgroup::Group,
     lines,
+    populate::Shortage,
     sys::{self, Capabilities, Errno, Mapping},
     text::{Printable, Sentence},
 };
@@ -38,6 +39,8 @@ pub enum Cause {
     GivenAway,
     /// There is not so much address space.
     AddressSpace,
+    /// The memory limit has no room for what would be locked at once.
+    MemoryLimit(Shortage),
 }
 
 /// Locks one page with a soft limit of 0, which only the capability allows; else as much as is wanted under the real
@@ -189,6 +192,7 @@ pub fn failure(conditions: &Conditions<'_>, cause: Cause) -> Sentence {
              container's memory limit, or raise its address space limit (RLIMIT_AS)",
             Size(conditions.size)
         )),
+        Cause::MemoryLimit(shortage) => Sentence::of(format_args!("{head}{shortage}")),
     }
 }
 

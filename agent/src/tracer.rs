@@ -11,6 +11,7 @@ use crate::{
     arch::{self, Registers, number},
     arguments::Conditions,
     launch::CANNOT_LOCK,
+    populate::{self, Shortage},
     say::{last_words, say},
     start::Start,
     sys::{self, Errno, File, Forked, Pid, Stop, Tracee},
@@ -32,8 +33,8 @@ pub fn start(start: &Start, conditions: &Conditions<'_>, flags: usize) -> Result
     match sys::fork()? {
         Forked::Child => {
             drop((permit, answered));
-            let helper = Helper { conditions, flags, offset: offset as u64 };
-            helper.run(daemon, &permitted, &answer);
+            let helper = Helper { conditions, daemon, flags, offset: offset as u64 };
+            helper.run(&permitted, &answer);
             sys::exit(0)
         }
         Forked::Parent(pid) => {
@@ -55,6 +56,7 @@ pub fn start(start: &Start, conditions: &Conditions<'_>, flags: usize) -> Result
 
 struct Helper<'a> {
     conditions: &'a Conditions<'a>,
+    daemon: Pid,
     flags: usize,
     /// Of an instruction in the vDSO that enters the kernel.
     offset: u64,
@@ -65,6 +67,8 @@ struct Helper<'a> {
 enum Failure {
     /// It has ended, and nobody waits for an answer.
     Gone,
+    /// It would be killed for it.
+    Memory(Shortage),
     /// `mlockall` said so.
     Lock(Errno),
     /// The tracing itself.
@@ -85,7 +89,7 @@ struct Loaded {
 }
 
 impl Helper<'_> {
-    fn run(&self, daemon: Pid, permitted: &File, answer: &File) {
+    fn run(&self, permitted: &File, answer: &File) {
         sys::name_self(c"memlock-tracer");
         // A signal to the whole group is the daemon's: ours is only to hand it on.
         sys::block_signals();
@@ -93,7 +97,7 @@ impl Helper<'_> {
         if permitted.read(&mut word) != Ok(1) {
             return;
         }
-        let tracee = match Tracee::seize(daemon, self.conditions.required) {
+        let tracee = match Tracee::seize(self.daemon, self.conditions.required) {
             Ok(tracee) => tracee,
             Err(error) => {
                 let _ = answer.write(&[0, u8::try_from(error.0).unwrap_or(u8::MAX)]);
@@ -123,6 +127,9 @@ impl Helper<'_> {
         // The end of execve writes the registers: what is set before is lost.
         self::step(tracee)?;
         let loaded = self.loaded(tracee)?;
+        if let Some(shortage) = populate::shortage(self.daemon, self.flags) {
+            return Err(Failure::Memory(shortage));
+        }
         match call_in(tracee, &loaded, number::MLOCKALL, [self.flags as u64, 0, 0, 0])? {
             0 => Ok(loaded),
             error => {
@@ -181,6 +188,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str("it has ended"),
+            Self::Memory(shortage) => write!(f, "{shortage}"),
             Self::Lock(error @ (Errno::NOMEM | Errno(11))) => write!(
                 f,
                 "mlockall gave {error}: its address space is larger than its memlock limit, and IPC_LOCK is not effective for it; grant the capability (memlock.dev/capability: grant), or raise the limit"

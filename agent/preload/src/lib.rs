@@ -10,10 +10,11 @@ use memlock_agent::{
     arguments::{self, Conditions},
     cgroup::Group,
     launch::CANNOT_LOCK,
-    lines, preflight,
+    lines, populate,
+    preflight::{self, Cause},
     say::{TERMINATION_LOG, last_words, say},
     sys,
-    text::{Printable, Sentence, Text},
+    text::{Path, Printable, Sentence, Text},
 };
 
 #[used]
@@ -49,6 +50,7 @@ struct Wishes {
     required: bool,
     process: Option<Text<64>>,
     container: Text<128>,
+    termination_log: Option<Path>,
 }
 
 impl Wishes {
@@ -62,6 +64,7 @@ impl Wishes {
                 b"MEMLOCK_REQUIRED" => wishes.required = value == b"true",
                 b"MEMLOCK_PROCESS" => wishes.process.get_or_insert_default().push(value),
                 b"MEMLOCK_CONTAINER" => wishes.container.push(value),
+                b"MEMLOCK_TERMINATION_LOG" => wishes.termination_log.get_or_insert_default().push(value),
                 _ => {}
             }
         })
@@ -75,7 +78,7 @@ impl Wishes {
             required: self.required,
             // What the container may use at most.
             size: Group::own().and_then(|group| group.limit()?.bytes()),
-            termination_log: TERMINATION_LOG,
+            termination_log: self.termination_log.as_ref().and_then(Path::c_str).unwrap_or(TERMINATION_LOG),
         };
         let sentence = match self.lock(&conditions) {
             Ok(()) => return,
@@ -100,6 +103,9 @@ impl Wishes {
         if !self.required {
             // A lock under a small limit works at first, and then every larger allocation fails.
             preflight::measure(conditions.size).map_err(refused)?;
+        }
+        if let Some(shortage) = populate::shortage(sys::own_pid(), flags) {
+            return Err(refused(Cause::MemoryLimit(shortage)));
         }
         sys::lock_all(flags).map_err(|error| refused(preflight::cause(error)))
     }

@@ -245,3 +245,35 @@ fn a_stopped_start_goes_on() {
         assert_eq!(ended(&mut child).code(), Some(6), "round {round}");
     }
 }
+
+/// A kernel without Yama has no such file; it is put where the agent looks, in a mount namespace of its own.
+#[rstest]
+#[case::off("0", "ipc_lock", None)]
+#[case::descendants("1", "ipc_lock", None)]
+#[case::only_with_the_capability(
+    "2",
+    "ipc_lock",
+    Some("allows ptrace only with SYS_PTRACE (kernel.yama.ptrace_scope is 2)")
+)]
+#[case::with_the_capability("2", "ipc_lock,sys_ptrace", None)]
+#[case::nobody("3", "ipc_lock,sys_ptrace", Some("forbids ptrace (kernel.yama.ptrace_scope is 3)"))]
+fn what_yama_forbids_is_told(#[case] scope: &str, #[case] capabilities: &str, #[case] says: Option<&str>) {
+    let log = Log::new(&format!("yama-{scope}-{capabilities}"));
+    let run = |required: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "mount -t tmpfs none /proc/sys/kernel && mkdir /proc/sys/kernel/yama && echo $0 > /proc/sys/kernel/yama/ptrace_scope && exec \"$@\"", scope]);
+        command.arg(place().join("container")).args(["-c", capabilities]).arg(place().join("memlock-lock"));
+        let more = ["--lock", "current,future,onfault", "--termination-log", log.path()];
+        launch(&mut command, required, &more, &[&path("glibc"), "exit", "5"]).output().unwrap()
+    };
+    let output = run("true");
+    assert_eq!(output.status.code(), Some(if says.is_some() { 78 } else { 5 }), "{output:?}");
+    let Some(says) = says else {
+        assert_eq!(log.text(), "");
+        return;
+    };
+    assert!(log.text().contains(says) && log.text().contains("memlock.dev/lock-by: daemon"), "{}", log.text());
+    let output = run("false");
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains(says), "{output:?}");
+}

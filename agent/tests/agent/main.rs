@@ -10,6 +10,7 @@
 
 mod install;
 mod launch;
+mod memory;
 mod place;
 mod preflight;
 mod preload;

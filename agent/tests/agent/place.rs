@@ -34,6 +34,9 @@ pub(crate) fn place() -> &'static Path {
         compile("gcc", &["-O1", "-pthread", "-static"], "daemon.c", "static");
         compile("gcc", &["-O1", "-pthread", "-static-pie"], "daemon.c", "static-pie");
         compile("musl-gcc", &["-O1", "-pthread"], "daemon.c", "musl");
+        compile("gcc", &["-O1", "-pthread", "-DBALLAST=(48 << 20)"], "daemon.c", "medium");
+        compile("gcc", &["-O1", "-pthread", "-DBALLAST=(200 << 20)"], "daemon.c", "large");
+        compile("gcc", &["-O1", "-pthread", "-static", "-DBALLAST=(200 << 20)"], "daemon.c", "large-static");
         compile("gcc", &["-shared", "-nostdlib", "-fPIC"], "second.c", "second.so");
         let go = if Path::new("/usr/local/go/bin/go").exists() { "/usr/local/go/bin/go" } else { "go" };
         finished(

@@ -33,6 +33,8 @@ fn it_passes(#[case] options: &[&str], #[case] size: &str, #[case] says: &str) {
 #[case::not_root_unlimited(&["-c", "ipc_lock", "-u", "1000"], "memlock", "unlimited", "8192 kB where no limit is wanted")]
 #[case::filter(&["-c", "ipc_lock", "-f"], "memlock", SIZE, "a seccomp profile forbids it")]
 #[case::filter_non_root(&["-c", "none", "-u", "1000", "-f"], "memlock", "4096", "a seccomp profile forbids it")]
+#[case::security_module(&["-c", "ipc_lock", "-s"], "memlock", SIZE, "IPC_LOCK is effective and the kernel still refuses, so a security module (SELinux, AppArmor) forbids it")]
+#[case::given_away(&["-c", "none", "-k", "-n"], "memlock", SIZE, "IPC_LOCK was given away before this program started")]
 #[case::address_space(&["-c", "none"], "memlock", "18446744073709551615", "of address space cannot be had")]
 fn it_fails_with_the_cause(#[case] options: &[&str], #[case] program: &str, #[case] size: &str, #[case] says: &str) {
     for (required, exit) in [("true", 78), ("false", 0)] {
@@ -77,4 +79,24 @@ fn a_launcher_behind_a_shell_is_told_that_it_must_be_first() {
     let (code, said) = preflight(&mut command, "true", SIZE, &log);
     assert_eq!(code, Some(78));
     assert!(said.contains("allowPrivilegeEscalation is false") && said.contains("first program"), "{said}");
+}
+
+#[test]
+fn a_launcher_on_a_volume_without_privileges_is_told() {
+    let log = Log::new("nosuid");
+    let folder = place().join("nosuid");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "sh",
+        "-c",
+        "mount -t tmpfs -o nosuid,mode=755 none $1 && $2 install --launcher lock $1 && shift 2 && exec \"$@\"",
+        "sh",
+    ]);
+    command.arg(&folder).arg(place().join("memlock"));
+    command.arg(place().join("container")).args(["-u", "1000", "-c", "ipc_lock"]).arg(folder.join("memlock-lock"));
+    let (code, said) = preflight(&mut command, "true", SIZE, &log);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("file capability was not honoured: its volume is mounted nosuid"), "{said}");
 }

@@ -16,6 +16,11 @@
 
 extern char **environ;
 
+#ifdef BALLAST
+/* A large program: data that it never touches. */
+char ballast[BALLAST];
+#endif
+
 static void *idle(void *nothing) {
   for (;;) pause();
   return nothing;
