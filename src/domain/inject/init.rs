@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    decide::{Decision, Launcher, Step},
+    decide::{Decision, Launcher},
     notes,
     pod::Container,
     settings::{Agent, Delivery},
@@ -115,20 +115,28 @@ pub(super) fn launch(launcher: &Launcher, intent: &Intent, container: &Container
     if launcher.io_flusher {
         words.push("--io-flusher");
     }
-    if let Some(path) = container.termination_message_path.as_deref().filter(|path| *path != DEFAULT_TERMINATION_LOG) {
+    if let Some(path) = termination_log(container) {
         words.extend(["--termination-log", path]);
     }
     words.push("--");
     words.into_iter().map(str::to_owned).collect()
 }
 
+/// Where last words go, unless it is where everybody expects them.
+fn termination_log(container: &Container) -> Option<&str> {
+    container.termination_message_path.as_deref().filter(|path| !["", DEFAULT_TERMINATION_LOG].contains(path))
+}
+
 /// Variables that the preloaded library reads, besides `LD_PRELOAD`, in the order in which they are added.
-pub(super) const VARIABLES: [&str; 4] = ["MEMLOCK_CONTAINER", "MEMLOCK_FLAGS", "MEMLOCK_REQUIRED", "MEMLOCK_PROCESS"];
+pub(super) const VARIABLES: [&str; 5] =
+    ["MEMLOCK_CONTAINER", "MEMLOCK_FLAGS", "MEMLOCK_REQUIRED", "MEMLOCK_PROCESS", "MEMLOCK_TERMINATION_LOG"];
 
 /// Those of them that are set, with their values.
-pub(super) fn variables(intent: &Intent, step: &Step) -> impl Iterator<Item = (&'static str, String)> {
+pub(super) fn variables(intent: &Intent, container: &Container) -> impl Iterator<Item = (&'static str, String)> {
     let flags = intent.lock_flags.as_str().to_owned();
-    let values = [Some(step.container.clone()), Some(flags), Some(intent.required.to_string()), intent.process.clone()];
+    let log = termination_log(container).map(str::to_owned);
+    let required = intent.required.to_string();
+    let values = [Some(container.name.clone()), Some(flags), Some(required), intent.process.clone(), log];
     VARIABLES.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)))
 }
 

@@ -69,7 +69,7 @@ impl Injection<'_> {
             edit.launch(launcher, container);
         }
         if step.preload && !container.has_preload() {
-            edit.preload(step, container);
+            edit.preload(container);
         }
         let done = edit.done;
         if done != ContainerRecord::default() {
@@ -195,7 +195,7 @@ impl Edit<'_, '_> {
     }
 
     /// Our library before the author's, which stay.
-    fn preload(&mut self, step: &Step, container: &Container) {
+    fn preload(&mut self, container: &Container) {
         if let Some((index, var)) = container.env("LD_PRELOAD") {
             let index = index.to_string();
             self.ensure(&["env", &index, "value"], json!(""));
@@ -204,7 +204,7 @@ impl Edit<'_, '_> {
         } else {
             self.append(&["env"], json!({ "name": "LD_PRELOAD", "value": names::PRELOAD_FILE }));
         }
-        for (name, value) in init::variables(self.injection.intent, step) {
+        for (name, value) in init::variables(self.injection.intent, container) {
             self.append(&["env"], json!({ "name": name, "value": value }));
         }
     }
