@@ -7,7 +7,10 @@ use axum::{
     http::{Request, StatusCode, header::CONTENT_TYPE},
 };
 use http_body_util::BodyExt;
-use memlock_operator::webhook::{MAX_BODY, Metrics, router};
+use memlock_operator::{
+    domain::inject::{Agent, Delivery},
+    webhook::{MAX_BODY, Metrics, router},
+};
 use prometheus_client::registry::Registry;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -91,6 +94,51 @@ async fn the_level_of_the_namespace_is_in_the_path() {
     assert_eq!((&response["allowed"], &response["auditAnnotations"]["reason"]), (&json!(false), &json!("PodSecurity")));
     assert!(message(response).contains("kubectl label namespace"), "{response}");
     assert_eq!(ask("strict").await.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+/// What the agent's installation makes of a pod: the volume, and the containers before the daemon.
+#[rstest]
+#[case::copied(Delivery::InitContainer, json!({ "emptyDir": {} }), Value::Null, &["memlock-init", "memlock-preflight"])]
+#[case::mounted(
+    Delivery::ImageVolume,
+    json!({ "image": { "reference": "registry.example/agent:1", "pullPolicy": "Never" } }),
+    json!("memlock"),
+    &["memlock-preflight"]
+)]
+#[tokio::test]
+async fn the_agent_comes_by_either_delivery(
+    #[case] delivery: Delivery,
+    #[case] source: Value,
+    #[case] below: Value,
+    #[case] before: &[&str],
+) {
+    let image = "registry.example/agent:1".to_owned();
+    let agent = Agent { image, pull_policy: Some("Never".to_owned()), delivery };
+    let router = router(Metrics::register(&mut Registry::default()), Some(agent));
+    let admit = async |pod: &Value| {
+        let request = Request::post(MUTATE_PATH).body(Body::from(review(pod).to_string())).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let response = serde_json::from_slice::<Value>(&answer).unwrap()["response"].clone();
+        assert_eq!(response["allowed"], true, "{response}");
+        response
+    };
+    let mut admitted = pod("true");
+    let response = admit(&admitted).await;
+    let patch: json_patch::Patch = serde_json::from_value(operations(&response)).unwrap();
+    json_patch::patch(&mut admitted, &patch).unwrap();
+    let spec = &admitted["spec"];
+    assert_eq!(spec["volumes"], json!([merged(json!({ "name": "memlock" }), &source)]));
+    let mount =
+        merged(json!({ "name": "memlock", "mountPath": "/memlock", "readOnly": true }), &json!({ "subPath": below }));
+    assert_eq!(spec["containers"][0]["volumeMounts"], json!([mount]));
+    assert_eq!(spec["containers"][1], pod("true")["spec"]["containers"][1]);
+    let names: Vec<&str> =
+        spec["initContainers"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(names, before);
+    let preflight = spec["initContainers"].as_array().unwrap().last().unwrap();
+    assert_eq!((&preflight["image"], &preflight["volumeMounts"]), (&json!("i"), &json!([mount])));
+    // Called again after another injector, it adds nothing.
+    assert!(admit(&admitted).await.get("patch").is_none());
 }
 
 #[rstest]
