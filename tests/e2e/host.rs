@@ -37,11 +37,29 @@ pub fn first_process(container_id: &str) -> u32 {
     found.unwrap_or_else(|| panic!("container {container_id} has no first process on this machine"))
 }
 
-/// A size line of `/proc/PID/status`, in kB.
-pub fn kilobytes(pid: u32, field: &str) -> u64 {
+/// A line of `/proc/PID/status`.
+pub fn status(pid: u32, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    line.trim().to_owned()
+}
+
+/// A size of `/proc/PID/status`, in kB.
+pub fn kilobytes(pid: u32, field: &str) -> u64 {
+    status(pid, field).strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// A limit of `/proc/PID/limits`, as it stands there.
+pub fn soft_limit(pid: u32, name: &str) -> String {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().to_owned()
+}
+
+/// Any map but the whole range onto itself.
+pub fn in_user_namespace(pid: u32) -> bool {
+    let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+    !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// The container's memory control group, as the host mounts it. The local cluster runs on cgroup v1.

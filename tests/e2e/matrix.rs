@@ -163,6 +163,43 @@ fn expected(cell: &Cell) -> Outcome {
     if effective && (cell.program == "locks itself" || locks_by_agent) { Outcome::Locked } else { Outcome::Unlocked }
 }
 
+/// What a setting comes to in a running container. Capabilities are those of the bounding set: what the container was
+/// given, whoever runs in it; CHOWN is one of the runtime's own, so that only dropping takes it away.
+const FACTS: [&str; 7] =
+    ["memlock 64 KiB", "seccomp filter", "no new privileges", "user namespace", "IPC_LOCK", "SYS_ADMIN", "CHOWN"];
+
+fn facts(holds: [bool; 7]) -> Vec<&'static str> {
+    FACTS.into_iter().zip(holds).filter_map(|(fact, holds)| holds.then_some(fact)).collect()
+}
+
+/// Those of a setting. Without them one that never arrived would end as one that does no harm.
+fn wanted(setting: &str) -> Vec<&'static str> {
+    facts([
+        setting == "memlock 64 KiB",
+        setting == "seccomp RuntimeDefault",
+        setting == "IPC_LOCK, hardened",
+        setting == "hostUsers: false",
+        !["no capability", "baseline namespace"].contains(&setting),
+        setting == "privileged",
+        setting != "IPC_LOCK, hardened",
+    ])
+}
+
+/// Those of a process, by the node's kernel.
+fn held(pid: u32) -> Vec<&'static str> {
+    let bounding = u64::from_str_radix(&host::status(pid, "CapBnd"), 16).unwrap();
+    let [ipc_lock, sys_admin, chown] = [14, 21, 0].map(|capability| bounding >> capability & 1 == 1);
+    facts([
+        host::soft_limit(pid, "Max locked memory") == (64 << 10).to_string(),
+        host::status(pid, "Seccomp") == "2",
+        host::status(pid, "NoNewPrivs") == "1",
+        host::in_user_namespace(pid),
+        ipc_lock,
+        sys_admin,
+        chown,
+    ])
+}
+
 /// Soft `RLIMIT_MEMLOCK` of the node's container runtime, which its containers inherit; put back at the end.
 struct RuntimeLimit(Vec<(u32, u64)>);
 
@@ -172,9 +209,7 @@ impl RuntimeLimit {
         let named =
             |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "containerd\n");
         let lowered = all.filter(named).map(|pid| {
-            let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-            let line = limits.lines().find(|line| line.starts_with("Max locked memory")).unwrap();
-            let soft = line.split_whitespace().nth(3).unwrap().parse().expect("this machine has a limit");
+            let soft = host::soft_limit(pid, "Max locked memory").parse().expect("this machine has a limit");
             Self::set(pid, bytes);
             (pid, soft)
         });
@@ -196,8 +231,8 @@ impl Drop for RuntimeLimit {
     }
 }
 
-/// What became of the pod so far; `None`: not decided yet.
-fn outcome(pod: &Value) -> Option<Result<Outcome, String>> {
+/// What became of the cell's pod so far; `None`: not decided yet.
+fn outcome(cell: &Cell, pod: &Value) -> Option<Result<Outcome, String>> {
     let terminated = |kind: &str, name: &str| {
         let all = pod["status"][kind].as_array()?;
         let status = all.iter().find(|c| c["name"] == name)?;
@@ -205,6 +240,15 @@ fn outcome(pod: &Value) -> Option<Result<Outcome, String>> {
         (end["exitCode"] == 78).then(|| end["message"].as_str().unwrap_or_default().to_owned())
     };
     let why = |message: &str| {
+        // Nobody is left to look at: the sentence tells the limit under which it was tried.
+        let limit = if cell.setting == "memlock 64 KiB" {
+            "its memlock limit is 64 kB"
+        } else {
+            "its memlock limit is 8192 kB"
+        };
+        if !message.contains(limit) {
+            return Err(format!("another limit: {message}"));
+        }
         let known = ["runs in a user namespace", "runs as uid 1000"];
         known.into_iter().find(|why| message.contains(why)).ok_or_else(|| format!("another cause: {message}"))
     };
@@ -233,6 +277,10 @@ fn outcome(pod: &Value) -> Option<Result<Outcome, String>> {
     if really != locked || (!locked && truth != 0) {
         return Some(Err(format!("called {said}, and /proc/{pid}/status says VmSize {size} VmLck {truth}")));
     }
+    let (held, wanted) = (held(pid), wanted(cell.setting));
+    if held != wanted {
+        return Some(Err(format!("the setting is not in the container: wanted {wanted:?}, found {held:?}")));
+    }
     Some(Ok(if locked { Outcome::Locked } else { Outcome::Unlocked }))
 }
 
@@ -242,7 +290,7 @@ fn run_cells(namespace: &Namespace, cells: &[Cell], found: &mut BTreeMap<String,
         for cell in batch {
             let output = kubectl_with(&["-n", &namespace.0, "create", "-f", "-"], &cell.pod());
             if output.status.success() {
-                waiting.push(cell.name());
+                waiting.push((cell.name(), cell));
                 continue;
             }
             let error = String::from_utf8_lossy(&output.stderr);
@@ -255,8 +303,9 @@ fn run_cells(namespace: &Namespace, cells: &[Cell], found: &mut BTreeMap<String,
                 serde_json::from_str(&kubectl(&["-n", &namespace.0, "get", "pods", "-o", "json"])).unwrap();
             for pod in list["items"].as_array().unwrap() {
                 let name = pod["metadata"]["name"].as_str().unwrap();
-                if let (true, Some(outcome)) = (waiting.iter().any(|w| w == name), outcome(pod)) {
-                    waiting.retain(|w| w != name);
+                let Some((_, cell)) = waiting.iter().find(|(waited, _)| waited == name) else { continue };
+                if let Some(outcome) = outcome(cell, pod) {
+                    waiting.retain(|(waited, _)| waited != name);
                     found.insert(name.to_owned(), outcome);
                 }
             }
