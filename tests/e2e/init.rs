@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{Namespace, apply, eventually, kubectl, reported, running_id},
     host,
-    offline::inject,
+    offline::{Agent, Installation, inject},
 };
 
 /// The matrix's daemon, which locks itself; the JSON is merged over it.
@@ -113,9 +113,36 @@ fn several_daemons_and_a_native_sidecar_are_each_locked() {
 fn the_image_itself_can_be_mounted() {
     let namespace = Namespace::new("imagevolume");
     let other = json!({ "spec": { "securityContext": { "runAsUser": 1000 } } });
-    let written = inject(&pod(&namespace, "mounted", &other), &["--agent-delivery", "image-volume"]).unwrap();
+    let written = inject(&pod(&namespace, "mounted", &other), Agent::Mounted, "privileged").unwrap();
     assert!(written["spec"].get("initContainers").is_none(), "nothing has to be copied: {written}");
     apply(&written);
     let found = locked(&namespace, "mounted");
     assert!(found["spec"]["volumes"].as_array().unwrap().iter().any(|volume| volume.get("image").is_some()));
+}
+
+#[test]
+fn the_webhook_delivers_as_it_is_installed() {
+    let namespace = Namespace::new("delivery");
+    let mut installation = Installation::usual();
+    let volumes = |pod: &Value| {
+        let all = pod["spec"]["volumes"].as_array().unwrap();
+        all.iter().filter(|volume| volume["name"] == "memlock").cloned().collect::<Vec<_>>()
+    };
+    installation.upgrade(Agent::Mounted);
+    apply(&pod(&namespace, "launched", &json!({ "spec": { "securityContext": { "runAsUser": 1000 } } })));
+    let found = locked(&namespace, "launched");
+    assert!(found["spec"].get("initContainers").is_none(), "nothing has to be copied: {found}");
+    assert!(volumes(&found)[0].get("image").is_some(), "{found}");
+    // Root needs no launcher: the preflight runs the mounted agent.
+    apply(&pod(&namespace, "tried", &json!({})));
+    let found = locked(&namespace, "tried");
+    let ended = &found["status"]["initContainerStatuses"];
+    assert_eq!((&ended[0]["name"], &ended[1]), (&json!("memlock-preflight"), &Value::Null));
+    assert_eq!(ended[0]["state"]["terminated"]["exitCode"], 0);
+
+    installation.upgrade(Agent::Absent);
+    apply(&pod(&namespace, "alone", &json!({})));
+    let found = locked(&namespace, "alone");
+    assert!(volumes(&found).is_empty(), "{found}");
+    assert!(found["spec"].get("initContainers").is_none(), "{found}");
 }
