@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::{Context, Result};
-use kube::{Client, Config, client::ClientBuilder};
+use kube::{Client, Config, client::ClientBuilder, core::response::StatusCause};
 use thiserror::Error;
 
 use super::lease::Leadership;
@@ -25,16 +25,29 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The object is gone (404), is another one of the same name by now (409, and 422 for a uid
-    /// in the body), or its namespace is going: nothing is left to do.
+    /// The object is gone, is another one of the same name by now, or its namespace is going: nothing is left to do.
+    ///
+    /// By what the answer says, and not by its code alone: 422 is also what an admission policy answers, and 409
+    /// may be contention.
     #[must_use]
     pub fn is_moot(&self) -> bool {
         let Self::Api(kube::Error::Api(status)) = self else { return false };
-        let terminating = || {
-            let causes = status.details.iter().flat_map(|details| &details.causes);
-            causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
-        };
-        matches!(status.code, 404 | 409 | 422) || (status.code == 403 && terminating())
+        let cause =
+            |fits: fn(&StatusCause) -> bool| status.details.iter().flat_map(|details| &details.causes).any(fits);
+        match status.code {
+            404 => true,
+            403 => cause(|cause| cause.reason == "NamespaceTerminating"),
+            // A uid in the body of a patch is an immutable field; in a replace or a delete it is a precondition.
+            422 => cause(|cause| cause.field == "metadata.uid"),
+            409 => status.message.contains("UID in precondition"),
+            _ => false,
+        }
+    }
+
+    /// Somebody else wrote first, or made an object of the name.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if status.code == 409)
     }
 }
 
@@ -74,8 +87,11 @@ mod tests {
 
     #[rstest]
     #[case::gone(json!({ "code": 404 }), true)]
-    #[case::conflict(json!({ "code": 409 }), true)]
-    #[case::other_uid(json!({ "code": 422 }), true)]
+    #[case::other_uid(json!({ "code": 422, "details": { "causes": [{ "reason": "FieldValueInvalid", "field": "metadata.uid" }] } }), true)]
+    #[case::other_uid_by_precondition(json!({ "code": 409, "message": "Operation cannot be fulfilled on pods \"p\": Precondition failed: UID in precondition: u-1, UID in object meta: u-2" }), true)]
+    #[case::contention(json!({ "code": 409, "message": "Operation cannot be fulfilled on pods \"p\": the object has been modified; please apply your changes to the latest version and try again" }), false)]
+    #[case::denied_by_a_policy(json!({ "code": 422, "message": "pods \"p\" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no" }), false)]
+    #[case::another_field(json!({ "code": 422, "details": { "causes": [{ "reason": "FieldValueInvalid", "field": "metadata.labels" }] } }), false)]
     #[case::terminating(json!({ "code": 403, "details": { "causes": [{ "reason": "NamespaceTerminating" }] } }), true)]
     #[case::forbidden(json!({ "code": 403 }), false)]
     #[case::overloaded(json!({ "code": 429 }), false)]

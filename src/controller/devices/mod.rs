@@ -146,7 +146,7 @@ fn take(ledger: &mut Ledger, news: News) {
 fn outcome(error: Option<&CallError>) -> Written {
     match error {
         None => Written::Done,
-        Some(error) if error.is_moot() => Written::Moot,
+        Some(error) if error.is_moot() || error.is_conflict() => Written::Moot,
         Some(_) => Written::Failed,
     }
 }
@@ -162,7 +162,7 @@ fn complain(said: &mut HashSet<Option<u16>>, ledger: &Ledger, name: &DeviceName,
     };
     // A conflict is looked at and tried again; a namespace that is going takes its objects along.
     let code = writer::code(error);
-    let quiet = code == Some(409) || code == Some(403) && error.is_moot() || writer::lacks_namespace(error);
+    let quiet = error.is_conflict() || code != Some(404) && error.is_moot() || writer::lacks_namespace(error);
     if !quiet && said.insert(code) {
         let remedy = match code {
             Some(404) => "is the definition swapdevices.memlock.dev installed (crds.enabled)?",

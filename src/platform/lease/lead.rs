@@ -190,7 +190,7 @@ impl Lease {
                 self.object = object;
                 self.election.wrote(record, started, now);
             }
-            Err(error) if error.is_moot() => {
+            Err(error) if error.is_moot() || error.is_conflict() => {
                 self.metrics.called("write", "conflict");
                 debug!(lease = self.name, error = error.to_string(), "the lease has changed");
                 self.election.refused(now);
@@ -239,7 +239,7 @@ impl Lease {
     async fn release(&mut self) {
         self.let_go();
         let mut outcome = self.give_back().await;
-        if outcome.as_ref().is_err_and(CallError::is_moot) {
+        if outcome.as_ref().is_err_and(|error| error.is_moot() || error.is_conflict()) {
             // A renewal was on its way when the work ended, and this is its version.
             match within(self.timing.call, self.leases.get(&self.name)).await {
                 Ok(object) if record(&object, self.timing.life).holder == self.identity => {
