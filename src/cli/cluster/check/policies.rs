@@ -15,11 +15,16 @@ use crate::cli::cluster::{connect::Cluster, failure::Failure};
 const CHECK: &str = "policies";
 
 /// How their names end in the chart, the value that switches each off, and what nobody does without it.
-const POLICIES: [(&str, &str, &str); 4] = [
+const POLICIES: [(&str, &str, &str); 5] = [
     ("final-state", "finalState", "an annotated pod may start without IPC_LOCK while the webhook is away"),
     ("misplaced-annotation", "misplacedAnnotation", "nobody is warned of an annotation on a workload itself"),
     ("exec", "exec", "the controller's account may execute anything in any pod"),
     ("status", "status", "the controller's account may write any pod's status"),
+    (
+        "configuration",
+        "configuration",
+        "the controller's account may write anything into its webhook configuration, and so turn the webhook off",
+    ),
 ];
 
 pub(super) async fn check(cluster: &Cluster) -> Result<Vec<Finding>, Failure> {
@@ -75,6 +80,18 @@ fn compare(names: &BTreeSet<String>, bound: &BTreeSet<String>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::offline;
+
+    #[test]
+    fn they_are_those_that_the_chart_installs() {
+        let manifests = include_str!("../../../../manifests/memlock-operator.yaml");
+        let objects = offline::objects(manifests).unwrap().into_iter().map(|object| object.value);
+        let installed: BTreeSet<String> = objects
+            .filter(|object| object["kind"] == "ValidatingAdmissionPolicy")
+            .map(|object| object["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(installed, named(&POLICIES.map(|(end, ..)| end)));
+    }
 
     fn named(ends: &[&str]) -> BTreeSet<String> {
         ends.iter().map(|end| format!("memlock-operator-{end}")).collect()
@@ -82,14 +99,14 @@ mod tests {
 
     #[test]
     fn a_policy_is_in_force_when_it_is_there_and_bound() {
-        let all = ["final-state", "misplaced-annotation", "exec", "status"];
+        let all = POLICIES.map(|(end, ..)| end);
         let marks = |names: &[&str], bound: &[&str]| -> Vec<Mark> {
             compare(&named(names), &named(bound)).iter().map(|finding| finding.mark).collect()
         };
         assert_eq!(marks(&all, &all), [Mark::Good]);
-        assert_eq!(marks(&all[..3], &all), [Mark::Good, Mark::Wrong]);
+        assert_eq!(marks(&all[..4], &all), [Mark::Good, Mark::Wrong]);
         assert_eq!(marks(&all, &all[1..]), [Mark::Good, Mark::Wrong]);
         assert_eq!(marks(&all[1..], &all[1..]), [Mark::Good, Mark::Warning]);
-        assert_eq!(marks(&[], &[]), [Mark::Warning; 4]);
+        assert_eq!(marks(&[], &[]), [Mark::Warning; 5]);
     }
 }
