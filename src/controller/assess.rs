@@ -11,10 +11,6 @@ use crate::domain::{
     verdict::{Verdict, Wanted},
 };
 
-/// Runtimes that put a kernel of their own between daemon and node: what `/proc` says in
-/// there does not hold for the node's memory.
-const SANDBOXED_RUNTIMES: [&str; 3] = ["gvisor", "runsc", "kata"];
-
 /// Said where the webhook should have acted and did not.
 const MISSED: &str = "the webhook has not changed this pod: it was created before the webhook stood, annotated later, or let through with a warning; create it anew and read the warnings";
 /// The same of a static pod, which the kubelet starts whatever admission says.
@@ -72,8 +68,9 @@ pub(super) enum Assessment {
     Check(Vec<Target>),
 }
 
-/// Assesses a pod of interest.
-pub(super) fn assess(pod: &PodView) -> Assessment {
+/// Assesses a pod of interest. `classes` are the runtime classes that are known to share the node's kernel: what `/proc`
+/// says under a kernel of its own (gVisor, Kata) does not hold for the node's memory, and a name tells nothing.
+pub(super) fn assess(pod: &PodView, classes: &[String]) -> Assessment {
     let targets = match choose(pod) {
         Ok(None) => return Assessment::Clean,
         Ok(Some(targets)) => Ok(targets),
@@ -86,9 +83,10 @@ pub(super) fn assess(pod: &PodView) -> Assessment {
         Ok(targets) => targets,
         Err(error) => return Assessment::Settled(Verdict::unknown(error.to_string())),
     };
-    if let Some(class) = pod.spec.runtime_class_name.as_deref().filter(|class| is_sandboxed(class)) {
+    let foreign = |class: &&str| !classes.iter().any(|known| known == class);
+    if let Some(class) = pod.spec.runtime_class_name.as_deref().filter(foreign) {
         return Assessment::Settled(Verdict::unknown(format!(
-            "the pod's runtime class {class} has a kernel of its own, so that a lock inside says nothing of the node's memory; run swap devices with the default runtime"
+            "the pod's runtime class {class} is not known to share the node's kernel, and under a kernel of its own a lock says nothing of the node's memory; if it shares it, add it to controller.runtimeClasses of the chart (--runtime-classes), else run swap devices with the default runtime"
         )));
     }
     match targets.first() {
@@ -142,8 +140,11 @@ fn container<'a>(pod: &'a PodView, name: &str) -> Option<&'a Container> {
     pod.spec.containers.iter().chain(&pod.spec.init_containers).find(|c| c.name == name)
 }
 
+/// The container's, or the pod's for all of its containers: whichever is smaller.
 fn memory_limit(pod: &PodView, name: &str) -> Option<u64> {
-    quantity::parse(container(pod, name)?.resources.limits.memory.as_deref()?)
+    let resources = [container(pod, name).map(|container| &container.resources), Some(&pod.spec.resources)];
+    let limits = resources.into_iter().flatten().filter_map(|r| quantity::parse(r.limits.memory.as_deref()?));
+    limits.min()
 }
 
 /// A program with a file capability does not even start where the container may not have that capability: it is only
@@ -152,10 +153,6 @@ fn agent(pod: &PodView, name: &str) -> Agent {
     let Some(container) = container(pod, name).filter(|c| !c.volume_mounts.is_empty()) else { return Agent::Absent };
     let [launcher, _] = AGENT_WITH_CAPABILITY;
     if container.command.first().is_some_and(|first| first == launcher) { Agent::Launcher } else { Agent::Plain }
-}
-
-fn is_sandboxed(class: &str) -> bool {
-    SANDBOXED_RUNTIMES.iter().any(|name| class.to_ascii_lowercase().contains(name))
 }
 
 #[cfg(test)]
@@ -198,7 +195,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_chosen_containers_are_checked() {
-        assert_eq!(assess(&pod(&json!({}))), Assessment::Check(vec![target("c1")]));
+        assert_eq!(assess(&pod(&json!({})), &[]), Assessment::Check(vec![target("c1")]));
         let limited = json!({
             "metadata": { "annotations": {
                 "memlock.dev/process": "ublk", "memlock.dev/device": "/dev/ublkb0", "memlock.dev/io-flusher": "true",
@@ -209,7 +206,7 @@ pub(super) mod tests {
         });
         let wanted = Wanted { process: Some("ublk".into()), device: Some("/dev/ublkb0".into()), io_flusher: true };
         let expected = Target { memory_limit: Some(1 << 30), wanted, ..target("c1") };
-        assert_eq!(assess(&pod(&limited)), Assessment::Check(vec![expected]));
+        assert_eq!(assess(&pod(&limited), &[]), Assessment::Check(vec![expected]));
     }
 
     #[rstest]
@@ -223,7 +220,7 @@ pub(super) mod tests {
         container["name"] = json!("c");
         container["securityContext"] = json!({ "capabilities": { "add": ["ALL"] } });
         let pod = pod(&json!({ "spec": { "containers": [container] } }));
-        assert_eq!(assess(&pod), Assessment::Check(vec![Target { agent, ..target("c1") }]));
+        assert_eq!(assess(&pod, &[]), Assessment::Check(vec![Target { agent, ..target("c1") }]));
         assert!(pod.spec.containers[0].volume_mounts.len() <= 1, "nothing else is kept");
     }
 
@@ -232,7 +229,7 @@ pub(super) mod tests {
     #[case::unknown_container(only("x"), State::Unknown, Reason::CannotCheck, "it has c, d")]
     #[case::no_status_yet(json!({ "status": null }), State::Pending, Reason::Pending, "c is not running")]
     #[case::finished(json!({ "status": { "phase": "Succeeded" } }), State::Unknown, Reason::Terminated, "finished")]
-    #[case::sandboxed(json!({ "spec": { "runtimeClassName": "kata-qemu" } }), State::Unknown, Reason::CannotCheck, "kata-qemu")]
+    #[case::another_runtime(json!({ "spec": { "runtimeClassName": "secure" } }), State::Unknown, Reason::CannotCheck, "controller.runtimeClasses")]
     #[case::bad_value(json!({ "metadata": { "annotations": { "memlock.dev/swap-device": "on" } } }), State::Unknown, Reason::CannotCheck, "allowed are")]
     fn what_cannot_be_checked_says_why(
         #[case] change: Value,
@@ -240,14 +237,36 @@ pub(super) mod tests {
         #[case] reason: Reason,
         #[case] says: &str,
     ) {
-        let Assessment::Settled(verdict) = assess(&pod(&change)) else { panic!("nothing to check here") };
+        let Assessment::Settled(verdict) = assess(&pod(&change), &[]) else { panic!("nothing to check here") };
         assert_eq!((verdict.state, verdict.reason), (state, reason));
         assert!(verdict.message.contains(says), "{}", verdict.message);
     }
 
+    #[rstest]
+    #[case::default_runtime(json!({}), true)]
+    #[case::known(json!({ "spec": { "runtimeClassName": "crun" } }), true)]
+    #[case::the_name_tells_nothing(json!({ "spec": { "runtimeClassName": "secure" } }), false)]
+    #[case::whole_names_only(json!({ "spec": { "runtimeClassName": "crun-vm" } }), false)]
+    fn only_runtimes_that_are_known_to_share_the_kernel_are_checked(#[case] change: Value, #[case] checked: bool) {
+        let known = ["nvidia".to_owned(), "crun".to_owned()];
+        assert_eq!(matches!(assess(&pod(&change), &known), Assessment::Check(_)), checked);
+    }
+
+    #[rstest]
+    #[case::none(json!(null), json!(null), None)]
+    #[case::of_the_container("1Gi".into(), json!(null), Some(1 << 30))]
+    #[case::of_the_pod(json!(null), "64Mi".into(), Some(64 << 20))]
+    #[case::the_smaller_one("1Gi".into(), "64Mi".into(), Some(64 << 20))]
+    #[case::whichever_it_is("32Mi".into(), "64Mi".into(), Some(32 << 20))]
+    fn the_smaller_memory_limit_counts(#[case] container: Value, #[case] whole: Value, #[case] limit: Option<u64>) {
+        let container = json!({ "name": "c", "resources": { "limits": { "memory": container } } });
+        let change = json!({ "spec": { "containers": [container], "resources": { "limits": { "memory": whole } } } });
+        assert_eq!(choose(&pod(&change)).unwrap().unwrap()[0].memory_limit, limit);
+    }
+
     #[test]
     fn a_container_that_waits_keeps_no_other_from_being_checked() {
-        let Assessment::Check(targets) = assess(&pod(&only("c,d"))) else { panic!("c runs") };
+        let Assessment::Check(targets) = assess(&pod(&only("c,d")), &[]) else { panic!("c runs") };
         let ids: Vec<_> = targets.iter().map(|target| target.id.as_deref()).collect();
         assert_eq!(ids, [Some("containerd://c1"), None]);
         assert_eq!(targets[1].pending().state, State::Pending);
@@ -279,12 +298,12 @@ pub(super) mod tests {
             "metadata": { "annotations": { "memlock.dev/swap-device": "false" } },
             "spec": { "readinessGates": [{ "conditionType": "memlock.dev/LockVerified" }] },
         });
-        assert_eq!(assess(&pod(&gate)), Assessment::Check(vec![target("c1")]));
+        assert_eq!(assess(&pod(&gate), &[]), Assessment::Check(vec![target("c1")]));
     }
 
     #[test]
     fn opted_out_means_clean() {
         let out = pod(&json!({ "metadata": { "annotations": { "memlock.dev/swap-device": "false" } } }));
-        assert_eq!(assess(&out), Assessment::Clean);
+        assert_eq!(assess(&out, &[]), Assessment::Clean);
     }
 }

@@ -92,6 +92,8 @@ pub(super) fn rows(pod: &Row, containers: &BTreeMap<String, Option<String>>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::{body::Body, http::Request};
     use http_body_util::BodyExt;
     use serde_json::{Value, json};
@@ -100,7 +102,7 @@ mod tests {
     use super::*;
     use crate::controller::{
         assess::tests::pod,
-        check::{Checked, Ended},
+        check::{Checked, Ended, Look},
         schedule::{Schedule, Step},
         watch::Change,
     };
@@ -115,15 +117,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_device_says_when_it_was_looked_at_and_what_went_wrong() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(Duration::from_mins(5));
+        let mut schedule = Schedule::new(Duration::from_mins(5), Arc::default());
         schedule.observe(Change::Seen(Box::new(pod(&json!({})))), now);
         let Some(Step::Check { key, uid, targets, .. }) = schedule.steps(now).pop() else { panic!("a check is due") };
         let verdict = Verdict::unknown("the container is frozen");
         let checked = Checked {
             containers: vec![("c".into(), verdict.clone())],
             verdict,
-            ended: Ended::Through,
-            headroom: vec![None],
+            looks: vec![Look { ended: Ended::Through, left: None }],
         };
         schedule.checked(&key, &uid, &targets, checked, now);
 
@@ -146,7 +147,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_devices_make_no_long_answer() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(Duration::from_mins(5));
+        let mut schedule = Schedule::new(Duration::from_mins(5), Arc::default());
         for n in 0..=MAX_ROWS {
             let change = json!({ "metadata": { "name": format!("p{n}"), "uid": format!("u-{n}") } });
             schedule.observe(Change::Seen(Box::new(pod(&change))), now);

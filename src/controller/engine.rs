@@ -1,6 +1,6 @@
 //! Runs the schedule: starts its steps as tasks and takes their ends back to it.
 
-use std::{pin::pin, time::Duration};
+use std::pin::pin;
 
 use anyhow::{Result, bail};
 use futures::{Stream, StreamExt};
@@ -49,8 +49,8 @@ pub(super) struct Engine {
 
 /// How a step ended.
 enum Done {
-    Checked { key: PodKey, uid: String, targets: Vec<Target>, checked: Checked },
-    Written { key: PodKey, uid: String, report: Option<Report>, outcome: Written },
+    Checked { key: PodKey, uid: String, targets: Vec<Target>, checked: Box<Checked> },
+    Written { key: PodKey, uid: String, report: Option<Box<Report>>, outcome: Written },
 }
 
 impl Engine {
@@ -63,12 +63,11 @@ impl Engine {
         self,
         changes: impl Stream<Item = Change>,
         mut questions: mpsc::Receiver<Question>,
-        interval: Duration,
+        mut schedule: Schedule,
         readiness: Readiness,
         shutdown: Shutdown,
     ) -> Result<()> {
         let mut changes = pin!(changes);
-        let mut schedule = Schedule::new(interval);
         let mut tasks: JoinSet<Done> = JoinSet::new();
         loop {
             let now = Instant::now();
@@ -88,7 +87,7 @@ impl Engine {
                             readiness.open("pods");
                         }
                         self.tell(match &change {
-                            Change::Seen(pod) => News::Pod(Subject::of(pod)),
+                            Change::Seen(pod) => News::Pod(Subject::of(pod, schedule.runtime_classes())),
                             Change::Gone(key) => News::Gone(key.clone()),
                             Change::Listed(left) => News::Pods(left.clone()),
                         });
@@ -98,8 +97,10 @@ impl Engine {
                 },
                 Some(done) = tasks.join_next() => match done? {
                     Done::Checked { key, uid, targets, checked } => {
-                        self.tell(News::checked(&key, &uid, &targets, &checked));
-                        schedule.checked(&key, &uid, &targets, checked, Instant::now());
+                        let news = News::checked(&key, &uid, &targets, &checked);
+                        if schedule.checked(&key, &uid, &targets, *checked, Instant::now()) {
+                            self.tell(news);
+                        }
                     }
                     Done::Written { key, uid, report, outcome } => {
                         let wait = schedule.written(&key, &uid, report, outcome, Instant::now());
@@ -124,9 +125,9 @@ impl Engine {
 
     async fn perform(self, step: Step) -> Done {
         match step {
-            Step::Check { key, uid, targets, headroom } => {
+            Step::Check { key, uid, targets, before } => {
                 let start = Instant::now();
-                let checked = self.checker.check(&key, &targets, &headroom).await;
+                let checked = Box::new(self.checker.check(&key, &targets, &before).await);
                 self.metrics.checked(checked.verdict.state, start.elapsed());
                 debug!(namespace = key.namespace, pod = key.name, state = checked.verdict.label(), "checked");
                 Done::Checked { key, uid, targets, checked }

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::{
     assess::{Assessment, Target},
-    check::{Checked, Ended, Headroom},
+    check::{Checked, Ended},
     debug::{self, Row},
     packed::Packed,
+    past::Past,
     pause,
     pod_view::{PodKey, PodView},
     report::{self, Report},
@@ -60,12 +61,14 @@ pub(super) struct Entry {
     checks: usize,
     /// The last of them, and why it could not tell.
     last: Option<(Instant, Option<Box<str>>)>,
-    /// Checks of them that did not go through, in a row.
+    /// Checks of them that failed, in a row.
     failed_checks: u32,
+    /// A lock that stands was not seen by the last check: the next one decides.
+    in_doubt: bool,
     /// Writes that failed in a row.
     failed_writes: u32,
-    /// What the last look into these containers showed.
-    headroom: Headroom,
+    /// What earlier looks showed.
+    past: Past,
     /// Since when the containers run, until the first verdict on them stands.
     waiting_since: Option<Instant>,
     /// What is to be written next.
@@ -103,8 +106,9 @@ impl Entry {
             checks: 0,
             last: None,
             failed_checks: 0,
+            in_doubt: false,
             failed_writes: 0,
-            headroom: Headroom::new(),
+            past: Past::default(),
             waiting_since: None,
             wanted: None,
             written: None,
@@ -113,14 +117,14 @@ impl Entry {
             busy: false,
             changed: false,
         };
+        entry.past = Past::on(pod, targets(&entry.assessment));
         match (&entry.assessment, entry.seen.filter(|state| *state != State::Pending)) {
             // What an earlier run of the controller said of these very containers.
             (Assessment::Check(targets), Some(state))
                 if pod.annotation(names::STATUS).is_some() && report::speaks_of(pod, None, targets) =>
             {
-                entry.headroom = report::headroom_on(pod, targets);
                 // After a restart thousands stand like this: they are looked at again bit by bit.
-                if state == State::Locked {
+                if state == State::Locked && targets.iter().all(|t| report::says_locked(pod, None, t, targets)) {
                     entry.checks = pause::FIRST_CHECKS;
                     entry.due = Some(now + pause::spread(&entry.uid, interval));
                 }
@@ -158,13 +162,14 @@ impl Entry {
         if self.written.as_ref().is_some_and(|report| report.stands_on(pod)) {
             self.written = None;
         }
+        self.past.see(pod, targets(&assessment), now);
         let changed = self.assessment != assessment;
         if changed {
             self.assessment = assessment;
             self.checks = 0;
             self.last = None;
             self.failed_checks = 0;
-            self.headroom.clear();
+            self.in_doubt = false;
             self.due = Some(now);
             self.wanted = None;
             self.changed = true;
@@ -176,10 +181,7 @@ impl Entry {
     /// For people who ask what the schedule does.
     pub(super) fn rows(&self, now: Instant, time: Timestamp) -> Vec<Row> {
         let said = self.pod.unpack().map(|pod| report::states(&pod, self.written.as_deref())).unwrap_or_default();
-        let targets = match &self.assessment {
-            Assessment::Check(targets) => targets.as_slice(),
-            Assessment::Clean | Assessment::Settled(_) => &[],
-        };
+        let targets = targets(&self.assessment);
         let (last, error) = self.last.as_ref().map_or((None, None), |(last, error)| (Some(*last), error.as_deref()));
         let pod = Row {
             namespace: self.key.namespace.clone(),
@@ -197,16 +199,17 @@ impl Entry {
 
     /// When there is something to decide, if nothing else happens.
     pub(super) fn wakes(&self, now: Instant) -> Option<Instant> {
-        match (self.busy, &self.wanted) {
-            (true, _) => None,
-            (false, Some(_)) => Some(self.hold.unwrap_or(now)),
-            (false, None) => self.due,
+        if self.busy {
+            return None;
         }
+        let write = self.wanted.as_ref().map(|_| self.hold.unwrap_or(now));
+        write.into_iter().chain(self.due).min()
     }
 
     /// What is to be done now.
     pub(super) fn decide(&mut self, now: Instant) -> Option<Lane> {
-        if self.wanted.is_none() && self.due.is_some_and(|due| due <= now) {
+        let held = self.hold.is_some_and(|hold| now < hold);
+        if self.due.is_some_and(|due| due <= now) && (self.wanted.is_none() || held) {
             match &self.assessment {
                 Assessment::Clean => return Some(Lane::Write),
                 Assessment::Settled(verdict) => {
@@ -216,17 +219,18 @@ impl Entry {
                 }
                 Assessment::Check(targets) => {
                     let speaks = |pod| report::speaks_of(&pod, self.written.as_deref(), targets);
-                    if !self.pod.unpack().is_some_and(speaks) {
+                    if self.wanted.is_none() && !self.pod.unpack().is_some_and(speaks) {
                         // What stands there was said of a container that is no more.
                         self.want(Report::settled(Verdict::restarted()));
                     }
-                    if self.wanted.is_none() {
+                    // While writes fail looks go on, so that what is written at last is new.
+                    if self.wanted.is_none() || held {
                         return Some(Lane::Check);
                     }
                 }
             }
         }
-        if self.wanted.is_none() || self.hold.is_some_and(|hold| now < hold) {
+        if self.wanted.is_none() || held {
             return None;
         }
         self.hold = None;
@@ -234,11 +238,12 @@ impl Entry {
     }
 
     /// Begins the check that was decided; also gives the uid.
-    pub(super) fn check(&mut self) -> Option<(String, Step)> {
+    pub(super) fn check(&mut self, now: Instant) -> Option<(String, Step)> {
         let Assessment::Check(targets) = &self.assessment else { return None };
-        let (uid, targets, headroom) = (self.uid.to_string(), targets.clone(), self.headroom.clone());
+        let before = self.past.begin(targets, now);
+        let (uid, targets) = (self.uid.to_string(), targets.clone());
         self.begin();
-        Some((uid.clone(), Step::Check { key: self.key.as_ref().clone(), uid, targets, headroom }))
+        Some((uid.clone(), Step::Check { key: self.key.as_ref().clone(), uid, targets, before }))
     }
 
     /// Begins the write that was decided.
@@ -252,7 +257,7 @@ impl Entry {
         };
         let standing = pod.condition().and_then(|c| c.reason.as_deref());
         let previous = self.told.or_else(|| known_reason(standing));
-        Some(Step::Write { key, pod, report: *report, previous })
+        Some(Step::Write { key, pod, report, previous })
     }
 
     fn begin(&mut self) {
@@ -261,33 +266,55 @@ impl Entry {
         self.changed = false;
     }
 
-    /// A check ended.
-    pub(super) fn checked(&mut self, targets: &[Target], checked: Checked, interval: Duration, now: Instant) {
+    /// A check ended. Gives whether what it found is to be told: a loss is, when it is seen twice.
+    pub(super) fn checked(&mut self, targets: &[Target], checked: Checked, interval: Duration, now: Instant) -> bool {
         self.busy = false;
         if !matches!(&self.assessment, Assessment::Check(current) if current == targets) {
+            self.past.dropped(now);
             self.due = Some(now);
-            return;
+            return true;
         }
-        let pause = pause::after(checked.ended, self.checks, self.failed_checks, interval);
-        self.checks = self.checks.saturating_add(1);
-        self.failed_checks = if checked.ended == Ended::Through { 0 } else { self.failed_checks.saturating_add(1) };
+        let outlook = self.past.end(targets, &checked.looks, &self.uid, interval, now);
         let error = (checked.verdict.state == State::Unknown).then(|| checked.verdict.message.as_str().into());
         self.last = Some((now, error));
-        self.headroom.resize(checked.headroom.len(), None);
-        for (known, seen) in self.headroom.iter_mut().zip(checked.headroom) {
-            *known = seen.or(*known);
+        self.in_doubt = !self.in_doubt && self.is_loss(targets, &checked, now);
+        if self.in_doubt {
+            // An older one that could not be written yet would say what is in doubt.
+            self.wanted = None;
+            self.due = Some(now + pause::BEFORE_A_LOSS);
+            return false;
         }
-        self.due = Some(now + pause::jittered(pause, &self.uid, self.checks));
-        let report = Report::checked(checked.verdict, &checked.containers, targets);
-        self.want(report.with_headroom(targets, &self.headroom));
+        let pause = pause::after(outlook.ended, self.checks, self.failed_checks, interval);
+        self.checks = self.checks.saturating_add(1);
+        self.failed_checks = if outlook.ended == Ended::Failed { self.failed_checks.saturating_add(1) } else { 0 };
+        let next = now + pause::jittered(pause, &self.uid, self.checks);
+        self.due = match outlook.rested {
+            Some(rested) if outlook.all_rest => Some(rested),
+            Some(rested) => Some(rested.min(next)),
+            None => Some(next),
+        };
+        self.want(Report::checked(checked.verdict, &checked.containers, targets));
         if self.wanted.is_none() {
             // It stood there already.
             self.waiting_since = None;
         }
+        true
+    }
+
+    /// Whether the lock of a container that may be looked into again is gone, by what stands.
+    fn is_loss(&self, targets: &[Target], checked: &Checked, now: Instant) -> bool {
+        let bad = |verdict: &Verdict| matches!(verdict.state, State::Swapped | State::Unlocked | State::Partial);
+        let mut lost = targets.iter().zip(&checked.containers).filter(|(_, (_, verdict))| bad(verdict)).peekable();
+        if lost.peek().is_none() {
+            return false;
+        }
+        let Some(pod) = self.pod.unpack() else { return false };
+        let stood = |target| report::says_locked(&pod, self.written.as_deref(), target, targets);
+        lost.any(|(target, _)| stood(target) && self.past.allows(target, now))
     }
 
     /// A report stands now; gives how long containers waited for it, when it was the first on them.
-    pub(super) fn written(&mut self, report: Report, now: Instant) -> Option<Duration> {
+    pub(super) fn written(&mut self, report: Box<Report>, now: Instant) -> Option<Duration> {
         self.busy = false;
         self.failed_writes = 0;
         let verdict = &report.verdict;
@@ -297,12 +324,12 @@ impl Entry {
         }
         // The watch may have been quicker than the answer.
         let shown = self.pod.unpack().is_some_and(|pod| report.stands_on(&pod));
-        self.written = (!shown).then(|| Box::new(report));
+        self.written = (!shown).then_some(report);
         if outcome { self.waiting_since.take().map(|since| now - since) } else { None }
     }
 
     /// A write failed.
-    pub(super) fn not_written(&mut self, report: Option<Report>, interval: Duration, now: Instant) {
+    pub(super) fn not_written(&mut self, report: Option<Box<Report>>, interval: Duration, now: Instant) {
         self.busy = false;
         let pause = pause::doubled(FIRST_RETRY, self.failed_writes).min(interval);
         self.failed_writes = self.failed_writes.saturating_add(1);
@@ -310,7 +337,7 @@ impl Entry {
         match report {
             Some(report) => {
                 if !self.changed {
-                    self.wanted = Some(Box::new(report));
+                    self.wanted = Some(report);
                 }
                 self.hold = Some(retry);
             }
@@ -319,9 +346,18 @@ impl Entry {
     }
 
     fn want(&mut self, report: Report) {
+        let report = report.with_past(targets(&self.assessment), &self.past);
         let standing = self.pod.unpack().is_some_and(|pod| report.stands_on(&pod))
             && self.written.as_ref().is_none_or(|written| report.is_like(written));
         self.wanted = (!standing).then(|| Box::new(report));
+    }
+}
+
+/// What is to be looked into, if anything.
+fn targets(assessment: &Assessment) -> &[Target] {
+    match assessment {
+        Assessment::Check(targets) => targets,
+        Assessment::Clean | Assessment::Settled(_) => &[],
     }
 }
 

@@ -2,12 +2,13 @@
 
 use kube::Client;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     assess::{Assessment, assess},
     check::Checker,
+    past::Past,
     pod_view::PodView,
-    report,
 };
 use crate::domain::verdict::Verdict;
 
@@ -15,15 +16,19 @@ use crate::domain::verdict::Verdict;
 /// without a name. `None`: the pod did not opt in.
 ///
 /// Executes what the controller executes, with the rights of the client, and nothing where the controller found too
-/// little room for it.
-pub async fn look(client: &Client, pod: &Value) -> Result<Option<Vec<(String, Verdict)>>, serde_json::Error> {
+/// little room for it. `runtime_classes` are those that are known to share the node's kernel.
+pub async fn look(
+    client: &Client,
+    pod: &Value,
+    runtime_classes: &[String],
+) -> Result<Option<Vec<(String, Verdict)>>, serde_json::Error> {
     let view: PodView = serde_json::from_value(pod.clone())?;
-    Ok(match assess(&view) {
+    Ok(match assess(&view, runtime_classes) {
         Assessment::Clean => None,
         Assessment::Settled(verdict) => Some(vec![(String::new(), verdict)]),
         Assessment::Check(targets) => {
-            let checker = Checker::new(client.clone());
-            Some(checker.check(&view.key(), &targets, &report::headroom_on(&view, &targets)).await.containers)
+            let before = Past::on(&view, &targets).before(&targets, Instant::now());
+            Some(Checker::new(client.clone()).check(&view.key(), &targets, &before).await.containers)
         }
     })
 }

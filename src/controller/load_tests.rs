@@ -6,7 +6,10 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    controller::assess::{Assessment, tests::pod},
+    controller::{
+        assess::{Assessment, tests::pod},
+        check::{Ended, Look},
+    },
     domain::verdict::{Figures, Reason, Verdict},
 };
 
@@ -39,7 +42,7 @@ impl Cluster {
     fn new(frozen: &'static str) -> Self {
         let now = Instant::now();
         Self {
-            schedule: Schedule::new(INTERVAL),
+            schedule: Schedule::new(INTERVAL, Arc::default()),
             start: now,
             now,
             frozen,
@@ -60,7 +63,7 @@ impl Cluster {
     /// Adds a pod on which an earlier run of the controller reported this.
     fn add_reported(&mut self, name: &str, node: &str, state: State, reason: Reason) {
         let fresh = running(name, node);
-        let Assessment::Check(targets) = assess(&fresh) else { panic!("it runs") };
+        let Assessment::Check(targets) = assess(&fresh, &[]) else { panic!("it runs") };
         let verdict = Verdict { state, reason, ..locked() };
         let report = Report::checked(verdict.clone(), &[("c".to_owned(), verdict)], &targets);
         self.schedule.observe(Change::Seen(Box::new(patched(&fresh, &report))), self.now);
@@ -112,7 +115,7 @@ impl Cluster {
                     (locked(), Ended::Through)
                 };
                 let containers = vec![("c".to_owned(), verdict.clone())];
-                let checked = Checked { verdict, containers, ended, headroom: Headroom::new() };
+                let checked = Checked { verdict, containers, looks: vec![Look { ended, left: None }] };
                 self.schedule.checked(&key, &uid, &targets, checked, self.now);
             }
             Step::Write { key, pod, report, .. } => {

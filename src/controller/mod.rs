@@ -11,12 +11,14 @@ mod live;
 mod metrics;
 mod namespaces;
 mod packed;
+mod past;
 mod pause;
 mod pod_view;
 mod report;
 mod schedule;
 mod serve;
 mod slots;
+mod status;
 mod watch;
 
 pub use live::look;

@@ -17,6 +17,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 const AFTER_HANG: Duration = Duration::from_mins(5);
 /// Where that doubling ends.
 const LONGEST: Duration = Duration::from_hours(1);
+/// Before a lock that was just seen, and is gone at the next look, is looked for once more: a program that somebody runs
+/// in the container for a moment is a process of it, without a lock. With the look itself two seconds.
+pub(super) const BEFORE_A_LOSS: Duration = Duration::from_millis(1_500);
 /// Over how long looks are spread at containers whose locks were seen before the controller was restarted.
 const SPREAD: Duration = Duration::from_mins(1);
 
@@ -26,7 +29,9 @@ pub(super) const FIRST_CHECKS: usize = FIRST_PAUSES.len();
 /// The pause after the `turn`th look, with so many before it in a row that did not go through.
 pub(super) fn after(ended: Ended, turn: usize, failures: u32, interval: Duration) -> Duration {
     match ended {
-        Ended::Through => FIRST_PAUSES.get(turn).copied().unwrap_or(interval).min(interval),
+        Ended::Spared | Ended::Through | Ended::Unread => {
+            FIRST_PAUSES.get(turn).copied().unwrap_or(interval).min(interval)
+        }
         Ended::Failed => doubled(AFTER_FAILURE, failures).min(interval),
         Ended::Hung => doubled(interval.max(AFTER_HANG), failures).min(interval.max(LONGEST)),
     }

@@ -4,6 +4,7 @@ use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectM
 use kube::Resource;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::status::short_id;
 use crate::domain::names;
 
 /// A pod, slim. Watched under the name of the real kind.
@@ -32,6 +33,9 @@ pub(super) struct Spec {
     pub(super) runtime_class_name: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) readiness_gates: Vec<ReadinessGate>,
+    /// For all containers together (Kubernetes 1.34 and later).
+    #[serde(skip_serializing_if = "Resources::is_empty")]
+    pub(super) resources: Resources,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +50,7 @@ pub(super) struct Container {
     pub(super) name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) restart_policy: Option<String>,
+    #[serde(skip_serializing_if = "Resources::is_empty")]
     pub(super) resources: Resources,
     /// The first word; the rest, and `args`, are not kept.
     #[serde(deserialize_with = "first_word", skip_serializing_if = "Vec::is_empty")]
@@ -114,6 +119,12 @@ pub(super) struct Resources {
     pub(super) limits: Limits,
 }
 
+impl Resources {
+    fn is_empty(&self) -> bool {
+        self.limits.memory.is_none()
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Limits {
@@ -126,6 +137,8 @@ pub(super) struct Limits {
 pub(super) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) phase: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) qos_class: Option<String>,
     /// Ours alone.
     #[serde(deserialize_with = "our_conditions", skip_serializing_if = "Vec::is_empty")]
     pub(super) conditions: Vec<Condition>,
@@ -150,12 +163,73 @@ pub(super) struct Condition {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "RawContainerStatus")]
 pub(super) struct ContainerStatus {
     pub(super) name: String,
     #[serde(rename = "containerID", skip_serializing_if = "Option::is_none")]
     pub(super) container_id: Option<String>,
     pub(super) state: ContainerState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) killed: Option<Killed>,
+}
+
+/// The last run of a container that was ended by SIGKILL, for want of memory perhaps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Killed {
+    /// Beginning of its id.
+    pub(super) id: String,
+    /// The kubelet says that memory was the reason. It may learn that too late, and then says no more than the signal.
+    pub(super) oom: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct RawContainerStatus {
+    name: String,
+    #[serde(rename = "containerID")]
+    container_id: Option<String>,
+    state: RawState,
+    last_state: RawState,
+    /// As we write it ourselves; Kubernetes has no such field.
+    killed: Option<Killed>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawState {
+    running: Option<Running>,
+    terminated: Option<Terminated>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Terminated {
+    #[serde(rename = "containerID")]
+    container_id: Option<String>,
+    exit_code: i32,
+    reason: Option<String>,
+}
+
+impl Terminated {
+    fn killed(self) -> Option<Killed> {
+        /// 128 and SIGKILL.
+        const KILLED: i32 = 137;
+        let oom = self.reason.as_deref() == Some("OOMKilled");
+        let id = self.container_id.filter(|_| oom || self.exit_code == KILLED)?;
+        Some(Killed { id: short_id(&id), oom })
+    }
+}
+
+impl From<RawContainerStatus> for ContainerStatus {
+    fn from(raw: RawContainerStatus) -> Self {
+        let [now, before] = [raw.state.terminated, raw.last_state.terminated];
+        Self {
+            name: raw.name,
+            container_id: raw.container_id,
+            state: ContainerState { running: raw.state.running },
+            killed: raw.killed.or_else(|| now.or(before)?.killed()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

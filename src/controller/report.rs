@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{assess::Target, check::Headroom, pod_view::PodView};
+use super::{
+    assess::Target,
+    past::Past,
+    pod_view::PodView,
+    status::{ContainerStatus, Status, short_id},
+};
 use crate::domain::{
     names,
     probe::SMALLEST_HEADROOM,
-    verdict::{Figures, State, Verdict},
+    verdict::{State, Verdict},
 };
 
-/// Most bytes of the status annotation.
-const MAX_STATUS: usize = 512;
 /// Most bytes of the condition's message; Kubernetes allows 32 kB, people read less.
 const MAX_MESSAGE: usize = 2_048;
-/// How much of a container id tells it from the one before a restart.
-const ID_LENGTH: usize = 12;
 
 /// What is to stand on a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,35 +29,11 @@ pub(super) struct Report {
     status: Status,
 }
 
-/// The annotation `memlock.dev/status`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Status {
-    v: u8,
-    #[serde(default)]
-    containers: BTreeMap<String, ContainerStatus>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ContainerStatus {
-    state: String,
-    id: String,
-    #[serde(rename = "lockedKiB", skip_serializing_if = "Option::is_none")]
-    locked: Option<u64>,
-    #[serde(rename = "unlockedKiB", skip_serializing_if = "Option::is_none")]
-    unlocked: Option<u64>,
-    #[serde(rename = "swappedKiB", skip_serializing_if = "Option::is_none")]
-    swapped: Option<u64>,
-    /// Room below the memory limit, where it is too little for another look: a new leader must know it.
-    #[serde(default, rename = "leftMiB", skip_serializing_if = "Option::is_none")]
-    left: Option<u64>,
-}
-
 impl Report {
     /// For a pod that was not checked.
     pub(super) fn settled(mut verdict: Verdict) -> Self {
         truncate(&mut verdict.message, MAX_MESSAGE);
-        Self { verdict, status: Status { v: 1, ..Status::default() } }
+        Self { verdict, status: Status::new() }
     }
 
     /// For a pod that was.
@@ -73,13 +49,14 @@ impl Report {
         report
     }
 
-    /// With the room that is left in the containers, where it is too little for another look.
-    pub(super) fn with_headroom(mut self, targets: &[Target], headroom: &Headroom) -> Self {
-        for (target, left) in targets.iter().zip(headroom) {
+    /// With what a new leader must know before it looks into the containers: room that is too little, and kills.
+    pub(super) fn with_past(mut self, targets: &[Target], past: &Past) -> Self {
+        for target in targets {
             if let Some(status) = self.status.containers.get_mut(&target.container) {
-                status.left = left.filter(|left| *left < SMALLEST_HEADROOM).map(|left| left >> 20);
+                status.left = past.left(target).filter(|left| *left < SMALLEST_HEADROOM).map(|left| left >> 20);
             }
         }
+        self.status.killed = past.killed().map(|(name, limit)| (name.to_owned(), limit)).collect();
         self
     }
 
@@ -190,81 +167,23 @@ pub(super) fn clean_patch(pod: &PodView) -> Value {
 
 /// The word for each container, by what was last written or, before that, seen.
 pub(super) fn states(pod: &PodView, written: Option<&Report>) -> BTreeMap<String, String> {
-    let status = written.map(|report| report.status.clone()).or_else(|| Status::on(pod)).unwrap_or_default();
-    status.containers.into_iter().map(|(name, said)| (name, said.state)).collect()
+    standing(pod, written).containers.into_iter().map(|(name, said)| (name, said.state)).collect()
 }
 
 /// Whether what stands on the pod was said of exactly these containers, or of none that ran.
 pub(super) fn speaks_of(pod: &PodView, written: Option<&Report>, targets: &[Target]) -> bool {
-    let status = written.map(|report| report.status.clone()).or_else(|| Status::on(pod)).unwrap_or_default();
-    status.containers.is_empty()
-        || targets.iter().all(|target| {
-            let id = target.id.as_deref().map(short_id).unwrap_or_default();
-            status.containers.get(&target.container).is_some_and(|said| said.id.is_empty() || said.id == id)
-        })
+    standing(pod, written).speaks_of(targets)
 }
 
-/// The room in these containers that an earlier leader found too little for another look, from what stands on the pod.
-pub(super) fn headroom_on(pod: &PodView, targets: &[Target]) -> Headroom {
-    let status = Status::on(pod).unwrap_or_default();
-    let left = |target: &Target| {
-        let said = status.containers.get(&target.container)?;
-        let same = target.id.as_deref().is_some_and(|id| said.id == short_id(id));
-        said.left.filter(|_| same).map(|left| left << 20)
-    };
-    targets.iter().map(left).collect()
+/// Whether what stands on the pod says that this run of the container was locked.
+pub(super) fn says_locked(pod: &PodView, written: Option<&Report>, target: &Target, targets: &[Target]) -> bool {
+    let locked = State::Locked.label();
+    let all = written.map_or(pod.label() == Some(locked), |report| report.verdict.label() == locked);
+    standing(pod, written).says_locked(target, targets, all)
 }
 
-impl Status {
-    fn on(pod: &PodView) -> Option<Self> {
-        serde_json::from_str(pod.annotation(names::STATUS)?).ok()
-    }
-
-    /// The same states of the same containers, with figures in the same step of a tenth.
-    fn is_close_to(&self, other: &Self) -> bool {
-        // A list that was too long stands shortened.
-        let shown: Self = serde_json::from_str(&self.to_json()).unwrap_or_default();
-        shown.containers.len() == other.containers.len()
-            && shown.containers.iter().zip(&other.containers).all(|((a, x), (b, y))| a == b && x.is_close_to(y))
-    }
-
-    fn to_json(&self) -> String {
-        let whole = json!(self).to_string();
-        if whole.len() <= MAX_STATUS { whole } else { json!({ "v": self.v, "truncated": true }).to_string() }
-    }
-}
-
-impl ContainerStatus {
-    fn new(verdict: &Verdict, id: String) -> Self {
-        let figure = |pick: fn(&Figures) -> u64| verdict.figures.as_ref().map(pick);
-        Self {
-            state: verdict.label().to_owned(),
-            id,
-            locked: figure(|f| f.locked_kb),
-            unlocked: figure(|f| f.unlocked_kb),
-            swapped: figure(|f| f.swapped_kb),
-            left: None,
-        }
-    }
-
-    fn is_close_to(&self, other: &Self) -> bool {
-        self.state == other.state
-            && self.id == other.id
-            && self.left == other.left
-            && [(self.locked, other.locked), (self.unlocked, other.unlocked), (self.swapped, other.swapped)]
-                .into_iter()
-                .all(|(a, b)| within_a_tenth(a.unwrap_or_default(), b.unwrap_or_default()))
-    }
-}
-
-/// No news: what moves by less is written by nobody.
-pub(super) fn within_a_tenth(a: u64, b: u64) -> bool {
-    a.abs_diff(b).saturating_mul(10) <= a.max(b)
-}
-
-/// `containerd://4f2a…` → the first characters after the scheme.
-pub(super) fn short_id(id: &str) -> String {
-    id.rsplit("://").next().unwrap_or(id).chars().take(ID_LENGTH).collect()
+fn standing(pod: &PodView, written: Option<&Report>) -> Status {
+    written.map(|report| report.status.clone()).or_else(|| Status::on(pod)).unwrap_or_default()
 }
 
 /// At a character's edge.

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     controller::assess::tests::{pod, target},
-    domain::verdict::{Reason, State},
+    domain::verdict::{Figures, Reason, State},
 };
 
 fn verdict(state: State, reason: Reason, locked_kb: u64) -> Verdict {
@@ -94,16 +94,6 @@ fn a_report_speaks_of_the_containers_it_was_made_for() {
         "what was written last is newer than what was seen"
     );
     assert!(speaks_of(&pod(&json!({})), None, &[target("b")]));
-}
-
-#[test]
-fn many_containers_never_make_the_annotation_too_long() {
-    let one = verdict(State::Locked, Reason::Locked, 1);
-    let containers: Vec<_> = (0..40).map(|n| (format!("container-{n}"), one.clone())).collect();
-    let report = Report::checked(one, &containers, &[]);
-    let standing = patched(&report);
-    assert!(standing.annotation(names::STATUS).unwrap().len() <= MAX_STATUS);
-    assert!(report.stands_on(&standing));
 }
 
 #[test]

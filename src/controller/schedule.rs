@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     assess::{Target, assess},
-    check::{Checked, Ended, Headroom},
+    check::{Before, Checked},
     debug::{Answer, MAX_ROWS},
     entry::{Entry, Lane, Place},
     pod_view::{PodKey, PodView},
@@ -35,9 +35,9 @@ const WRITES: Caps = Caps { overall: 32, per_node: 32 };
 #[derive(Debug)]
 pub(super) enum Step {
     /// Look into these containers.
-    Check { key: PodKey, uid: String, targets: Vec<Target>, headroom: Headroom },
+    Check { key: PodKey, uid: String, targets: Vec<Target>, before: Vec<Before> },
     /// Write this.
-    Write { key: PodKey, pod: Box<PodView>, report: Report, previous: Option<&'static str> },
+    Write { key: PodKey, pod: Box<PodView>, report: Box<Report>, previous: Option<&'static str> },
     /// Take our marks off.
     Clean { key: PodKey, pod: Box<PodView> },
 }
@@ -56,6 +56,8 @@ pub(super) enum Written {
 /// All pods of interest.
 pub(super) struct Schedule {
     interval: Duration,
+    /// Known to share the node's kernel.
+    runtime_classes: Arc<[String]>,
     pods: HashMap<Arc<PodKey>, Box<Entry>>,
     /// Whose time has not come.
     due: BTreeSet<(Instant, Arc<PodKey>)>,
@@ -71,9 +73,10 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(interval: Duration) -> Self {
+    pub(super) fn new(interval: Duration, runtime_classes: Arc<[String]>) -> Self {
         Self {
             interval,
+            runtime_classes,
             pods: HashMap::new(),
             due: BTreeSet::new(),
             checks: Slots::new(CHECKS),
@@ -83,6 +86,11 @@ impl Schedule {
             states: HashMap::new(),
             news: true,
         }
+    }
+
+    /// Those that are known to share the node's kernel.
+    pub(super) fn runtime_classes(&self) -> &[String] {
+        &self.runtime_classes
     }
 
     /// Takes in what the watch saw.
@@ -100,7 +108,7 @@ impl Schedule {
     }
 
     fn see(&mut self, pod: &PodView, now: Instant) {
-        let assessment = assess(pod);
+        let assessment = assess(pod, &self.runtime_classes);
         let key = pod.key();
         if let Some(entry) = self.pods.get_mut(&key).filter(|entry| entry.uid() == pod.uid()) {
             if entry.see(pod, assessment, now) {
@@ -131,7 +139,7 @@ impl Schedule {
         }
         let mut steps = Vec::new();
         while let Some((key, node)) = self.checks.take() {
-            match self.pods.get_mut(&key).and_then(|entry| entry.check()) {
+            match self.pods.get_mut(&key).and_then(|entry| entry.check(now)) {
                 Some((uid, step)) => {
                     self.looking.insert((key.as_ref().clone(), uid), node);
                     steps.push(step);
@@ -162,16 +170,23 @@ impl Schedule {
         entry.place = Place::Queued(lane, Arc::clone(node), turn);
     }
 
-    /// A check ended.
-    pub(super) fn checked(&mut self, key: &PodKey, uid: &str, targets: &[Target], checked: Checked, now: Instant) {
+    /// A check ended. Gives whether what it found is to be told.
+    pub(super) fn checked(
+        &mut self,
+        key: &PodKey,
+        uid: &str,
+        targets: &[Target],
+        checked: Checked,
+        now: Instant,
+    ) -> bool {
         if let Some(node) = self.looking.remove(&(key.clone(), uid.to_owned())) {
-            self.checks.free(&node, checked.ended == Ended::Hung);
+            self.checks.free(&node, checked.hung());
         }
         let interval = self.interval;
-        if let Some(entry) = self.entry(key, uid) {
-            entry.checked(targets, checked, interval, now);
-            self.settle(key, now);
-        }
+        let Some(entry) = self.entry(key, uid) else { return true };
+        let told = entry.checked(targets, checked, interval, now);
+        self.settle(key, now);
+        told
     }
 
     /// A write ended. `None` as report: our marks were taken off. Gives the time that containers
@@ -180,7 +195,7 @@ impl Schedule {
         &mut self,
         key: &PodKey,
         uid: &str,
-        report: Option<Report>,
+        report: Option<Box<Report>>,
         outcome: Written,
         now: Instant,
     ) -> Option<Duration> {
@@ -277,6 +292,10 @@ impl Schedule {
 #[cfg(test)]
 #[path = "schedule_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "schedule_past_tests.rs"]
+mod past_tests;
 
 #[cfg(test)]
 #[path = "load_tests.rs"]

@@ -4,41 +4,46 @@ use super::*;
 use crate::{
     controller::{
         assess::tests::{pod, target},
-        report,
+        check::{Ended, Look},
     },
     domain::verdict::{Figures, Reason, Verdict},
 };
 
-const INTERVAL: Duration = Duration::from_mins(5);
+pub(super) const INTERVAL: Duration = Duration::from_mins(5);
 
-fn schedule_with(pod: PodView, now: Instant) -> Schedule {
-    let mut schedule = Schedule::new(INTERVAL);
+pub(super) fn schedule_with(pod: PodView, now: Instant) -> Schedule {
+    let mut schedule = Schedule::new(INTERVAL, Arc::default());
     schedule.observe(Change::Seen(Box::new(pod)), now);
     schedule
 }
 
-fn locked() -> Checked {
+pub(super) fn locked() -> Checked {
     let verdict = Verdict {
         state: State::Locked,
         reason: Reason::Locked,
         figures: Some(Figures { locked_kb: 1000, ..Figures::default() }),
         message: "all locked".into(),
     };
-    Checked {
-        containers: vec![("c".into(), verdict.clone())],
-        verdict,
-        ended: Ended::Through,
-        headroom: Headroom::new(),
-    }
+    showing(verdict, Ended::Through)
 }
 
-fn only(mut steps: Vec<Step>) -> Step {
+/// One look into the one container.
+pub(super) fn showing(verdict: Verdict, ended: Ended) -> Checked {
+    Checked { containers: vec![("c".into(), verdict.clone())], verdict, looks: vec![Look { ended, left: None }] }
+}
+
+pub(super) fn unlocked() -> Checked {
+    let verdict = Verdict { state: State::Unlocked, reason: Reason::NotLocked, ..locked().verdict };
+    showing(verdict, Ended::Through)
+}
+
+pub(super) fn only(mut steps: Vec<Step>) -> Step {
     assert_eq!(steps.len(), 1, "{steps:?}");
     steps.remove(0)
 }
 
 /// Runs the one step that is due as the engine would, with the check's result given.
-fn perform(schedule: &mut Schedule, checked: Checked, outcome: Written, now: Instant) -> &'static str {
+pub(super) fn perform(schedule: &mut Schedule, checked: Checked, outcome: Written, now: Instant) -> &'static str {
     match only(schedule.steps(now)) {
         Step::Check { key, uid, targets, .. } => {
             schedule.checked(&key, &uid, &targets, checked, now);
@@ -166,13 +171,7 @@ async fn a_check_of_a_pod_that_was_recreated_is_dropped() {
 async fn a_check_that_hung_is_not_repeated_soon() {
     let now = Instant::now();
     let mut schedule = schedule_with(pod(&json!({})), now);
-    let hung = Checked {
-        verdict: Verdict::unknown("x"),
-        containers: vec![("c".into(), Verdict::unknown("x"))],
-        ended: Ended::Hung,
-        headroom: Headroom::new(),
-    };
-    perform(&mut schedule, hung, Written::Done, now);
+    perform(&mut schedule, showing(Verdict::unknown("x"), Ended::Hung), Written::Done, now);
     assert_eq!(perform(&mut schedule, locked(), Written::Done, now), "unknown");
     assert!(schedule.next_due().unwrap() - now >= Duration::from_secs(270));
     schedule.observe(Change::Seen(Box::new(restarted("c2"))), now);
@@ -213,25 +212,65 @@ async fn pods_that_went_while_the_watch_was_away_are_forgotten() {
     assert!(schedule.next_due().is_none());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_new_leader_knows_where_too_little_room_is_left() {
-    let now = Instant::now();
-    let tight = |left: u64| {
-        let report = Report::checked(locked().verdict, &locked().containers, &[target("c1")]);
-        let report = report.with_headroom(&[target("c1")], &vec![Some(left)]);
-        pod(&report.patch(&pod(&json!({})), jiff::Timestamp::UNIX_EPOCH))
-    };
-    for (left, known) in [(9 << 20, Some(9 << 20)), ((1 << 20) - 1, Some(0)), (16 << 20, None)] {
-        let mut schedule = schedule_with(tight(left), now);
-        let due = schedule.next_due().unwrap();
-        let Step::Check { headroom, .. } = only(schedule.steps(due)) else { panic!("a check is due") };
-        assert_eq!(headroom, [known], "{left}");
+/// Looks with this result until something is to be written, which is; gives the time that took and what was written.
+fn until_written(
+    schedule: &mut Schedule,
+    checked: &Checked,
+    outcome: Written,
+    from: Instant,
+) -> (Duration, &'static str) {
+    loop {
+        let due = schedule.next_due().unwrap().max(from);
+        let said = perform(schedule, checked.clone(), outcome, due);
+        if said != "check" {
+            return (due - from, said);
+        }
     }
-    // Said of a container that has been restarted since.
-    let mut restarted = tight(9 << 20);
-    restarted.status.container_statuses = pod(&json!({})).status.container_statuses;
-    let id = restarted.status.container_statuses[0].container_id.insert("containerd://another".to_owned()).clone();
-    let headroom =
-        report::headroom_on(&restarted, &[crate::controller::assess::Target { id: Some(id), ..target("c1") }]);
-    assert_eq!(headroom, [None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_write_ends_no_supervision_and_what_is_written_at_last_is_new() {
+    let now = Instant::now();
+    let mut schedule = schedule_with(pod(&json!({})), now);
+    perform(&mut schedule, locked(), Written::Done, now);
+    assert_eq!(perform(&mut schedule, locked(), Written::Failed, now), "locked");
+    // The daemon loses its lock while the API server refuses.
+    let mut at = now;
+    let mut looks = 0;
+    while at < now + Duration::from_secs(70) {
+        at = schedule.next_due().unwrap();
+        match perform(&mut schedule, unlocked(), Written::Failed, at) {
+            "check" => looks += 1,
+            said => assert!(said == "unlocked" || looks == 0, "{said} after {looks} looks"),
+        }
+    }
+    assert_eq!(looks, 4, "at 2, 5, 15 and 60 s");
+    let (wait, said) = until_written(&mut schedule, &unlocked(), Written::Done, at);
+    assert_eq!(said, "unlocked");
+    assert!(wait <= INTERVAL.mul_f64(1.1), "{wait:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_that_lands_after_a_restart_is_followed_by_pending_at_once() {
+    let now = Instant::now();
+    for seen_before_the_answer in [true, false] {
+        let mut schedule = schedule_with(pod(&json!({})), now);
+        perform(&mut schedule, locked(), Written::Done, now);
+        let Step::Write { key, pod: view, report, .. } = only(schedule.steps(now)) else { panic!("a write is due") };
+        let patch = report.patch(&view, jiff::Timestamp::UNIX_EPOCH);
+        // The container restarts, and the write of its old verdict lands behind that.
+        let mut after = restarted("c2");
+        if seen_before_the_answer {
+            schedule.observe(Change::Seen(Box::new(after)), now);
+            schedule.written(&key, view.uid(), Some(report), Written::Done, now);
+        } else {
+            schedule.written(&key, view.uid(), Some(report), Written::Done, now);
+            let mut raw = serde_json::to_value(&after).unwrap();
+            json_patch::merge(&mut raw, &patch);
+            after = serde_json::from_value(raw).unwrap();
+            schedule.observe(Change::Seen(Box::new(after)), now);
+        }
+        assert_eq!(schedule.next_due(), Some(now));
+        assert_eq!(perform(&mut schedule, locked(), Written::Done, now), "pending");
+    }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Context, Result, ensure};
 use jiff::SignedDuration;
 
-use super::{debug, devices, engine::Engine, events::Events, metrics::Metrics, watch::watch};
+use super::{debug, devices, engine::Engine, events::Events, metrics::Metrics, schedule::Schedule, watch::watch};
 use crate::platform::{
     admin,
     certs::{Lives, Names, PublishedMetrics, Publisher, Source},
@@ -36,6 +36,10 @@ pub struct Args {
     /// Namespaces whose pods are checked, comma separated; none: all of them.
     #[arg(long, value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Runtime classes whose containers share the node's kernel, comma separated; pods of another class are not checked,
+    /// as a lock under a kernel of its own (gVisor, Kata) says nothing of the node's memory.
+    #[arg(long, env = "MEMLOCK_RUNTIME_CLASSES", value_delimiter = ',')]
+    pub runtime_classes: Vec<String>,
     /// Who makes the webhook's certificate.
     #[arg(long, env = "MEMLOCK_CERTIFICATES", value_enum, default_value = "internal")]
     pub certificates: Certificates,
@@ -127,7 +131,8 @@ pub async fn run(args: Args) -> Result<()> {
                 Ok(())
             };
             let telling = devices::run(client, args.namespaces, news, args.interval, metrics, shutdown.clone());
-            let checking = engine.run(changes, questions, args.interval, readiness.clone(), shutdown.clone());
+            let schedule = Schedule::new(args.interval, args.runtime_classes.into());
+            let checking = engine.run(changes, questions, schedule, readiness.clone(), shutdown.clone());
             tokio::try_join!(publishing, telling, checking).map(|_| ())
         }
     };

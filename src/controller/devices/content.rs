@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{DeviceName, size};
 use crate::{
     api::{Condition, MAX_BYTES, SwapDevice, SwapDeviceSpec, SwapDeviceState, SwapDeviceStatus},
-    controller::report::{truncate, within_a_tenth},
+    controller::{report::truncate, status::within_a_tenth},
     domain::verdict::Verdict,
 };
 

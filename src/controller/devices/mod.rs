@@ -24,7 +24,14 @@ use tracing::{debug, info, warn};
 
 pub(super) use self::subject::Subject;
 use self::{content::Said, ledger::Ledger, watch::watch, writer::Made};
-use super::{assess::Target, check::Checked, metrics::Metrics, pod_view::PodKey, report::short_id, schedule::Written};
+use super::{
+    assess::Target,
+    check::Checked,
+    metrics::Metrics,
+    pod_view::PodKey,
+    schedule::Written,
+    status::{fnv, short_id},
+};
 use crate::{
     api::SwapDevice,
     platform::{client::CallError, runtime::Shutdown},
@@ -59,11 +66,6 @@ impl DeviceName {
             name: device.metadata.name.clone().unwrap_or_default(),
         }
     }
-}
-
-/// FNV-1a: the same in every release of the program and of Rust, as a name must be.
-fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// What the engine tells.

@@ -42,7 +42,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::controller::report::within_a_tenth;
+    use crate::controller::status::within_a_tenth;
 
     #[rstest]
     #[case::nothing(0, "0")]

@@ -4,7 +4,7 @@ use crate::{
     controller::{
         assess::{self, Assessment},
         pod_view::{PodKey, PodView},
-        report::short_id,
+        status::short_id,
     },
     domain::verdict::{State, Verdict},
 };
@@ -31,9 +31,9 @@ pub(super) struct Container {
 }
 
 impl Subject {
-    pub(in crate::controller) fn of(pod: &PodView) -> Self {
+    pub(in crate::controller) fn of(pod: &PodView, runtime_classes: &[String]) -> Self {
         let targets = assess::choose(pod).ok().flatten().unwrap_or_default();
-        let verdict = match assess::assess(pod) {
+        let verdict = match assess::assess(pod, runtime_classes) {
             // Each waits by itself.
             Assessment::Settled(verdict) if verdict.state != State::Pending => Some(verdict),
             _ => None,

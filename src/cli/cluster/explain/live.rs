@@ -5,8 +5,13 @@ use k8s_openapi::api::core::v1::Pod;
 use super::raw;
 use crate::{cli::cluster::connect::Cluster, controller};
 
-pub(super) async fn look_in_words(cluster: &Cluster, pod: &Pod, only: Option<&str>) -> Vec<(&'static str, String)> {
-    let looked = match controller::look(&cluster.client, &raw(pod)).await {
+pub(super) async fn look_in_words(
+    cluster: &Cluster,
+    pod: &Pod,
+    only: Option<&str>,
+    runtime_classes: &[String],
+) -> Vec<(&'static str, String)> {
+    let looked = match controller::look(&cluster.client, &raw(pod), runtime_classes).await {
         Ok(Some(looked)) => looked,
         Ok(None) => return vec![("now", "the pod has not opted in, so there is nothing to look for".to_owned())],
         Err(error) => return vec![("now", format!("the pod cannot be read: {error}"))],

@@ -41,6 +41,10 @@ pub(super) struct ExplainArgs {
     /// container's memory as the controller's checks are.
     #[arg(long)]
     live: bool,
+    /// Runtime classes whose containers share the node's kernel, as the controller was told them
+    /// (controller.runtimeClasses); a pod of another class is not looked into.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "live")]
+    runtime_classes: Vec<String>,
 }
 
 /// Lines below a head.
@@ -139,7 +143,8 @@ impl Asked<'_> {
         }
         page.lines(verdicts);
         if self.args.live {
-            page.lines(live::look_in_words(self.cluster, pod, self.container.as_deref()).await);
+            let (only, classes) = (self.container.as_deref(), &self.args.runtime_classes);
+            page.lines(live::look_in_words(self.cluster, pod, only, classes).await);
         }
         Ok(())
     }
