@@ -84,6 +84,18 @@ pub struct SwapDeviceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub node_swap: Option<String>,
+    /// What may still be charged to the container's memory limit, and that limit, such as 310Mi/512Mi; none without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub memory_left: Option<String>,
+    /// How much of the container may be swapped (memory.swap.max), such as 0 or max; none where it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub swap_max: Option<String>,
+    /// Class of service of the pod, such as Guaranteed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub qos: Option<String>,
     /// One of type Locked: True, False or Unknown, with the reason and one sentence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -5,7 +5,7 @@
 use crate::domain::{
     intent::Intent,
     names,
-    probe::{Facts, LockedLimit, Process},
+    probe::{Facts, LockedLimit, Memory, Process},
     surroundings::{self, SwapUse},
 };
 
@@ -108,6 +108,8 @@ pub struct Figures {
     pub device: Option<SwapUse>,
     /// All swap of the node; `None`: it could not be read.
     pub node_swap: Option<SwapUse>,
+    /// The container's control group; `None`: it could not be read.
+    pub memory: Option<Memory>,
 }
 
 /// What the pod's author asked for, as far as a verdict depends on it.
@@ -203,6 +205,7 @@ pub fn judge(facts: &Facts, wanted: &Wanted) -> Verdict {
         swapped_kb: total(|f| f.swapped_kb),
         device: wanted.device.as_deref().and_then(|device| surroundings::device_use(facts, device)),
         node_swap: surroundings::node_swap(facts),
+        memory: facts.memory,
     };
     let alike = judged.iter().filter(|verdict| verdict.state == worst.state).count();
     let mut verdict = Verdict { figures: Some(figures), ..worst.clone() };

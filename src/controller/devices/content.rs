@@ -11,7 +11,7 @@ use super::{DeviceName, size};
 use crate::{
     api::{Condition, MAX_BYTES, SwapDevice, SwapDeviceSpec, SwapDeviceState, SwapDeviceStatus},
     controller::{report::truncate, status::within_a_tenth},
-    domain::verdict::Verdict,
+    domain::{probe::SwapLimit, verdict::Verdict},
 };
 
 /// Type of the one condition.
@@ -27,6 +27,7 @@ pub(super) struct Chosen {
     pub(super) container: Box<str>,
     pub(super) node: Option<Box<str>>,
     pub(super) device: Option<Box<str>>,
+    pub(super) qos: Option<Box<str>>,
     /// Beginning of its id; `None`: it does not run.
     pub(super) id: Option<Box<str>>,
 }
@@ -67,6 +68,7 @@ pub(super) fn render(
     // Whole seconds are all that the API keeps.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let figures = verdict.figures.as_ref();
+    let memory = figures.and_then(|f| f.memory);
     let mut shown = SwapDeviceStatus {
         state: SwapDeviceState::from(verdict),
         container_id: said.id.as_deref().map(str::to_owned),
@@ -75,6 +77,12 @@ pub(super) fn render(
         swapped: figures.map(|f| size::of(f.swapped_kb)),
         device_use: figures.and_then(|f| f.device).map(|device| format!("{}%", device.percent())),
         node_swap: figures.and_then(|f| f.node_swap).map(|swap| size::share(swap.used_kb, swap.size_kb)),
+        memory_left: memory.and_then(|memory| Some(size::share(memory.headroom()? >> 10, memory.limit? >> 10))),
+        swap_max: memory.and_then(|memory| memory.swap).map(|limit| match limit {
+            SwapLimit::Bytes(bytes) => size::of(bytes >> 10),
+            SwapLimit::Unlimited => "max".to_owned(),
+        }),
+        qos: chosen.qos.as_deref().map(str::to_owned),
         conditions: vec![Condition {
             type_: LOCKED.to_owned(),
             status: status.to_owned(),
@@ -193,6 +201,7 @@ struct Digest {
     sizes: [Option<u64>; 3],
     device_use: Option<u64>,
     node_swap: Option<(u64, u64)>,
+    memory_left: Option<(u64, u64)>,
 }
 
 impl Digest {
@@ -201,7 +210,7 @@ impl Digest {
         let status = device.status.as_ref().unwrap_or(&none);
         let mut words = status.clone();
         (words.locked, words.unlocked, words.swapped) = (None, None, None);
-        (words.device_use, words.node_swap) = (None, None);
+        (words.device_use, words.node_swap, words.memory_left) = (None, None, None);
         for condition in &mut words.conditions {
             condition.last_transition_time = Time(Timestamp::UNIX_EPOCH);
             if status.locked.is_some() {
@@ -216,6 +225,7 @@ impl Digest {
             sizes: [size(&status.locked), size(&status.unlocked), size(&status.swapped)],
             device_use: status.device_use.as_deref().and_then(|text| text.strip_suffix('%')?.parse().ok()),
             node_swap: status.node_swap.as_deref().and_then(size::parse_share),
+            memory_left: status.memory_left.as_deref().and_then(size::parse_share),
         }
     }
 
@@ -229,11 +239,12 @@ impl Digest {
             (Some(a), Some(b)) => a.abs_diff(b) < 10,
             (a, b) => a == b,
         };
-        let node = match (self.node_swap, other.node_swap) {
-            (Some((a, all)), Some((b, of))) => all == of && a.abs_diff(b).saturating_mul(10) <= all,
+        let share = |a, b| match (a, b) {
+            (Some((a, all)), Some((b, of))) => all == of && u64::abs_diff(a, b).saturating_mul(10) <= all,
             (a, b) => a == b,
         };
-        self.words == other.words && sizes && device && node
+        let shares = share(self.node_swap, other.node_swap) && share(self.memory_left, other.memory_left);
+        self.words == other.words && sizes && device && shares
     }
 }
 

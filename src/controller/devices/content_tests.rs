@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     controller::pod_view::PodKey,
     domain::{
+        probe::{Memory, SwapLimit},
         surroundings::SwapUse,
         verdict::{Figures, Reason, State},
     },
@@ -16,6 +17,7 @@ fn chosen() -> Chosen {
         container: "ublk".into(),
         node: Some("worker-3".into()),
         device: Some("/dev/ublkb0".into()),
+        qos: Some("Guaranteed".into()),
         id: Some("0123456789ab".into()),
     }
 }
@@ -31,7 +33,14 @@ fn figures() -> Figures {
         swapped_kb: 0,
         device: Some(SwapUse { used_kb: 41, size_kb: 100 }),
         node_swap: Some(SwapUse { used_kb: 1 << 20, size_kb: 8 << 20 }),
+        memory: Some(memory(310)),
     }
+}
+
+/// Of 512 MiB so many are left.
+fn memory(left: u64) -> Memory {
+    let swap = Some(SwapLimit::Bytes(0));
+    Memory { limit: Some(512 << 20), current: (512 - left) << 20, reclaimable: 0, swap, swapped: None }
 }
 
 fn said(figures: Figures) -> Said {
@@ -67,6 +76,9 @@ fn an_object_says_whose_it_is_and_what_is_known() {
 #[case::device_gone(Figures { device: None, ..figures() }, false)]
 #[case::node_a_little_fuller(Figures { node_swap: Some(SwapUse { used_kb: 3 << 19, size_kb: 8 << 20 }), ..figures() }, true)]
 #[case::node_fuller(Figures { node_swap: Some(SwapUse { used_kb: 2 << 20, size_kb: 8 << 20 }), ..figures() }, false)]
+#[case::a_little_less_room(Figures { memory: Some(memory(280)), ..figures() }, true)]
+#[case::less_room(Figures { memory: Some(memory(240)), ..figures() }, false)]
+#[case::it_may_swap(Figures { memory: Some(Memory { swap: Some(SwapLimit::Unlimited), ..memory(310) }), ..figures() }, false)]
 #[case::node_has_less_swap(Figures { node_swap: Some(SwapUse { used_kb: 1 << 20, size_kb: 4 << 20 }), ..figures() }, false)]
 fn figures_are_news_by_a_tenth(#[case] now: Figures, #[case] close: bool) {
     let standing = standing(&said(figures()));

@@ -108,7 +108,7 @@ impl Ledger {
 
     /// A pod of interest, as the watch shows it.
     pub(super) fn pod(&mut self, subject: Subject, now: Instant) {
-        let Subject { key, uid, node, device, containers } = subject;
+        let Subject { key, uid, node, device, qos, containers } = subject;
         let names: Vec<Box<str>> = containers.iter().map(|container| container.name.clone()).collect();
         let before = self.pods.insert(key.clone(), names.clone()).unwrap_or_default();
         for container in before.iter().filter(|container| !names.contains(container)) {
@@ -129,6 +129,7 @@ impl Ledger {
                 container,
                 node: node.clone(),
                 device: device.clone(),
+                qos: qos.clone(),
                 id,
             };
             let scheduled = chosen.node.is_some();

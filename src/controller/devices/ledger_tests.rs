@@ -41,6 +41,7 @@ impl Cluster {
             uid: uid.into(),
             node: Some("w".into()),
             device: None,
+            qos: None,
             containers: containers.collect(),
         };
         self.ledger.pod(subject, self.now);
@@ -369,6 +370,7 @@ fn waiting(pod: &str) -> Subject {
         uid: "u".into(),
         node: Some("w".into()),
         device: None,
+        qos: None,
         containers: vec![Container { name: "c".into(), id: None, settled: Some(Verdict::pending("x")) }],
     }
 }

@@ -16,6 +16,7 @@ pub(in crate::controller) struct Subject {
     pub(super) uid: Box<str>,
     pub(super) node: Option<Box<str>>,
     pub(super) device: Option<Box<str>>,
+    pub(super) qos: Option<Box<str>>,
     /// None where the pod opted out, or names what it does not have.
     pub(super) containers: Vec<Container>,
 }
@@ -49,6 +50,7 @@ impl Subject {
             uid: pod.uid().into(),
             node: pod.spec.node_name.as_deref().map(Into::into),
             device,
+            qos: pod.status.qos_class.as_deref().map(Into::into),
             containers: containers.collect(),
         }
     }

@@ -165,6 +165,7 @@ fn status(device: &SwapDevice) -> Value {
         "state": status.state, "containerID": status.container_id,
         "locked": status.locked, "unlocked": status.unlocked, "swapped": status.swapped,
         "deviceUse": status.device_use, "nodeSwap": status.node_swap,
+        "memoryLeft": status.memory_left, "swapMax": status.swap_max, "qos": status.qos,
         "conditions": status.conditions,
     })
 }

@@ -1,7 +1,7 @@
 //! One pod: what was done to it and why, and what is known of its memory.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 use kube::ResourceExt;
 use serde_json::Value;
 
@@ -100,6 +100,7 @@ pub(super) fn verdicts(pod: &Pod, devices: &[SwapDevice], only: Option<&str>, no
         lines.push(("verdict", format!("{container}: {:?} ({reason}){since}", row.state())));
         lines.extend(condition.map(|condition| ("because", condition.message.clone())));
         lines.extend(row.device.status.as_ref().and_then(figures));
+        lines.push(("memory", memory(pod, container, row.device.status.as_ref())));
     }
     lines
 }
@@ -115,6 +116,25 @@ fn figures(status: &SwapDeviceStatus) -> Option<Line> {
     let said = figures.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
     let said: Vec<String> = said.collect();
     (!said.is_empty()).then(|| ("figures", said.join(", ")))
+}
+
+/// What keeps the container's memory out of swap beside a lock, and what keeps a lock from growing.
+fn memory(pod: &Pod, container: &str, status: Option<&SwapDeviceStatus>) -> String {
+    let qos = pod.status.as_ref().and_then(|status| status.qos_class.as_deref()).unwrap_or("not known");
+    let spec = pod.spec.as_ref();
+    let containers = spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    let own = containers.filter(|c| c.name == container).find_map(|c| c.resources.as_ref());
+    let limit = |resources: Option<&ResourceRequirements>| resources?.limits.as_ref()?.get("memory").cloned();
+    let limit = match (limit(own), limit(spec.and_then(|spec| spec.resources.as_ref()))) {
+        (Some(own), Some(whole)) => format!("limit {} and {} for the whole pod", own.0, whole.0),
+        (Some(own), None) => format!("limit {}", own.0),
+        (None, Some(whole)) => format!("limit {} for the whole pod", whole.0),
+        (None, None) => "no limit".to_owned(),
+    };
+    let known = |pick: fn(&SwapDeviceStatus) -> &Option<String>| status.and_then(|status| pick(status).as_deref());
+    let left = known(|status| &status.memory_left).map(|left| format!(", left {left}")).unwrap_or_default();
+    let swap = known(|status| &status.swap_max).unwrap_or("not known");
+    format!("QoS {qos}, {limit}{left}, memory.swap.max {swap}")
 }
 
 #[cfg(test)]

@@ -65,3 +65,20 @@ fn a_verdict_comes_with_its_figures() {
     assert_eq!(figures(&status), Some(("figures", "locked 202Mi, device in use 40%".to_owned())));
     assert_eq!(figures(&SwapDeviceStatus::default()), None);
 }
+
+#[test]
+fn what_bounds_its_memory_is_told() {
+    let mut live = raw(&pod(&json!({ names::SWAP_DEVICE: "true" }), false));
+    let said = |live: &Value, status: Value| {
+        let status: SwapDeviceStatus = serde_json::from_value(status).unwrap();
+        memory(&serde_json::from_value(live.clone()).unwrap(), "ublk", Some(&status))
+    };
+    let nothing = json!({ "state": "Unknown" });
+    assert_eq!(said(&live, nothing.clone()), "QoS not known, no limit, memory.swap.max not known");
+    live["status"]["qosClass"] = json!("Burstable");
+    live["spec"]["containers"][0]["resources"] = json!({ "limits": { "memory": "512Mi" } });
+    let known = json!({ "state": "Locked", "memoryLeft": "310Mi/512Mi", "swapMax": "0" });
+    assert_eq!(said(&live, known), "QoS Burstable, limit 512Mi, left 310Mi/512Mi, memory.swap.max 0");
+    live["spec"]["resources"] = json!({ "limits": { "memory": "1Gi" } });
+    assert!(said(&live, nothing).contains("limit 512Mi and 1Gi for the whole pod"));
+}

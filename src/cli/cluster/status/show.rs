@@ -16,7 +16,7 @@ use crate::{
 };
 
 const NARROW: [&str; 9] = ["NAME", "POD", "CONTAINER", "STATE", "LOCKED", "UNLOCKED", "SWAPPED", "REASON", "AGE"];
-const WIDE: [&str; 5] = ["NODE", "DEVICE", "DEVICE-USE", "NODE-SWAP", "MESSAGE"];
+const WIDE: [&str; 8] = ["NODE", "DEVICE", "DEVICE-USE", "NODE-SWAP", "MEMORY-LEFT", "SWAP-MAX", "QOS", "MESSAGE"];
 
 /// Worst first, as a pod's state is that of its worst container.
 fn rank(state: SwapDeviceState) -> u8 {
@@ -160,6 +160,9 @@ fn cells(row: &Row, namespaces: bool, wide: bool, now: Timestamp) -> Vec<Cell> {
             plain(device.spec.device.as_deref().unwrap_or_default()),
             plain(&figure(|status| &status.device_use)),
             plain(&figure(|status| &status.node_swap)),
+            plain(&figure(|status| &status.memory_left)),
+            plain(&figure(|status| &status.swap_max)),
+            plain(&figure(|status| &status.qos)),
             plain(condition.map_or("", |condition| &condition.message)),
         ]);
     }

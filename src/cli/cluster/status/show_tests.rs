@@ -13,6 +13,7 @@ fn row(name: &str, state: &str, node: &str, born: &str) -> Row {
             "state": state,
             "locked": locked.then_some("202Mi"), "unlocked": locked.then_some("0"), "swapped": locked.then_some("0"),
             "deviceUse": locked.then_some("40%"), "nodeSwap": locked.then_some("1Gi/8Gi"),
+            "memoryLeft": locked.then_some("310Mi/512Mi"), "swapMax": locked.then_some("0"), "qos": "Guaranteed",
             "conditions": [{ "type": "Locked", "status": "Unknown", "reason": if locked { "Locked" } else { "CannotCheck" },
                              "message": format!("about {name}\u{1b}[31m"), "lastTransitionTime": born }],
         },
