@@ -4,9 +4,12 @@ mod certificates;
 
 use std::{env, fs, path::PathBuf};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::cluster::{Namespace, RELEASE, SYSTEM, eventually, full, kubectl, label, nbdkit, opted_in, run, succeed};
+use crate::cluster::{
+    Namespace, RELEASE, SYSTEM, condition, eventually, full, kubectl, label, nbdkit, opted_in, run, succeed,
+};
 
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -250,5 +253,28 @@ fn named_namespaces_are_served_alone() {
         };
         assert_eq!((can(&served.0).as_str(), can(&other.0).as_str()), ("yes", "no"), "{right:?}");
     }
+    helm.uninstall();
+}
+
+#[test]
+fn a_pod_from_before_the_install_is_found_and_told_so() {
+    /// Of the start of the first controller; the API keeps whole seconds.
+    const FOUND: SignedDuration = SignedDuration::from_secs(5);
+    let helm = Helm::four();
+    helm.uninstall();
+    let namespace = Namespace::new("before");
+    let output = namespace.create(&nbdkit("device", &opted_in(), &[]));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    kubectl(&["-n", &namespace.0, "wait", "--for=condition=Ready", "pod/device", "--timeout=60s"]);
+    helm.apply(CHART, &[]);
+    let said = condition(&namespace.state("device", "unlocked"));
+    assert!(said["message"].as_str().unwrap().contains("the webhook has not changed this pod"), "{said}");
+    let selector = "app.kubernetes.io/component=controller";
+    let started = "jsonpath={.items[*].status.containerStatuses[0].state.running.startedAt}";
+    let started = kubectl(&["-n", SYSTEM, "get", "pods", "-l", selector, "-o", started]);
+    let first = started.split_whitespace().map(|time| time.parse::<Timestamp>().unwrap()).min().unwrap();
+    let told: Timestamp = said["lastTransitionTime"].as_str().unwrap().parse().unwrap();
+    eprintln!("a pod from before the install: told {:#} after the controller started", told.duration_since(first));
+    assert!(told.duration_since(first) <= FOUND, "{first} {told}");
     helm.uninstall();
 }

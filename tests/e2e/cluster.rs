@@ -138,8 +138,12 @@ pub fn label(pod: &Value) -> Option<&str> {
 }
 
 pub fn condition(pod: &Value) -> Value {
+    condition_of_type(pod, "memlock.dev/Locked")
+}
+
+pub fn condition_of_type(pod: &Value, kind: &str) -> Value {
     let all = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    all.into_iter().find(|c| c["type"] == "memlock.dev/Locked").unwrap_or_default()
+    all.into_iter().find(|c| c["type"] == kind).unwrap_or_default()
 }
 
 /// The container's entry of the annotation `memlock.dev/status`.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{
         Namespace, SYSTEM, apply, condition, controller_log, eventually, kubectl, kubectl_with, label, nbdkit,
-        opted_in, page, run,
+        opted_in, page, run, running_id,
     },
     host,
 };
@@ -197,6 +197,44 @@ fn it_follows_its_pod() {
     kubectl(&["-n", &namespace.0, "delete", "pod", "device", "--wait"]);
     gone(&namespace, "device.nbdkit");
     scale_the_controller(1);
+}
+
+#[test]
+fn a_pod_that_is_made_anew_while_it_is_looked_into_is_told_nothing_of_the_old_one() {
+    let namespace = Namespace::new("anew");
+    let pod = nbdkit("", &opted_in(), &["--swap"]);
+    let labels = json!({ "app": "set" });
+    let output = namespace.create(&json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": "set" },
+        "spec": { "serviceName": "set", "selector": { "matchLabels": labels }, "updateStrategy": { "type": "OnDelete" },
+                  "template": { "metadata": { "annotations": opted_in(), "labels": labels }, "spec": pod["spec"] } },
+    }));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let old = namespace.state("set-0", "locked");
+    let id = running_id(&old).unwrap();
+    // The next one does not lock.
+    let arguments = nbdkit("", &json!({}), &[])["spec"]["containers"][0]["args"].clone();
+    let patch = json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/args", "value": arguments }]);
+    kubectl(&["-n", &namespace.0, "patch", "statefulset", "set", "--type=json", "-p", &patch.to_string()]);
+
+    let processes = || host::processes(&id).len() + host::with_argument(&id).len();
+    let before = processes();
+    let frozen = host::Frozen::new(&id);
+    eventually("an exec that hangs", || if processes() > before { Ok(()) } else { Err("none yet".to_owned()) });
+    kubectl(&["-n", &namespace.0, "delete", "pod", "set-0", "--force", "--grace-period=0"]);
+    eventually("another pod of the name", || match namespace.get("set-0") {
+        Some(pod) if uid(&pod) != uid(&old) => Ok(()),
+        _ => Err("not yet".to_owned()),
+    });
+    // Now the exec ends, and says that the old one is locked.
+    drop(frozen);
+    let new = namespace.state("set-0", "unlocked");
+    assert_ne!(uid(&new), uid(&old));
+    let device = says(&namespace, "set-0.nbdkit", "Unlocked");
+    assert_eq!(device["metadata"]["ownerReferences"][0]["uid"].as_str(), Some(uid(&new)));
+    let decisions = crate::cluster::log_lines(&namespace.0, "set-0").into_iter().filter(|line| line["level"] == "INFO");
+    let states: Vec<_> = decisions.map(|line| line["state"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(states, ["pending", "locked", "pending", "unlocked"]);
 }
 
 #[test]

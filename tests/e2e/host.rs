@@ -78,6 +78,24 @@ fn group_of(pid: u32, controller: &str) -> PathBuf {
     PathBuf::from("/sys/fs/cgroup").join(controller).join(path.expect("a hierarchy of cgroup v1"))
 }
 
+/// A pod that stands still until this goes: an exec into it hangs. The whole pod, as the runtime refuses an exec where the
+/// container itself is frozen.
+pub struct Frozen(PathBuf);
+
+impl Frozen {
+    pub fn new(container_id: &str) -> Self {
+        let frozen = Self(group("freezer", container_id).parent().unwrap().join("freezer.state"));
+        fs::write(&frozen.0, "FROZEN").unwrap();
+        frozen
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.0, "THAWED");
+    }
+}
+
 /// How long ago a process was started; `None`: it is gone.
 pub fn age(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

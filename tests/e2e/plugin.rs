@@ -99,6 +99,16 @@ fn status_shows_what_stands_on_the_pods() {
     let items: Value = serde_json::from_str(&of(&["-o", "json", "locked"])).unwrap();
     let output = crate::cluster::kubectl_with(&["apply", "--dry-run=client", "-o", "name", "-f", "-"], &items);
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "swapdevice.memlock.dev/locked.nbdkit");
+    let yaml = of(&["-o", "yaml", "locked"]);
+    assert!(yaml.starts_with("apiVersion: v1\n") && yaml.contains("\nkind: List\n"), "{yaml}");
+    let file = std::env::temp_dir().join(format!("memlock-e2e-status-{}.yaml", std::process::id()));
+    std::fs::write(&file, &yaml).unwrap();
+    let read = kubectl(&["apply", "--dry-run=client", "-o", "json", "-f", file.to_str().unwrap()]);
+    std::fs::remove_file(file).unwrap();
+    let read: Value = serde_json::from_str(&read).unwrap();
+    for part in ["spec", "status"] {
+        assert_eq!(read[part], items["items"][0][part], "{part} in YAML as in JSON");
+    }
 
     let (code, out, err) = memlock(&["status", "-n", &namespace.0, "locked", "plain", "missing"]);
     assert_eq!((code, out.lines().count()), (1, 2), "{out}{err}");
@@ -350,6 +360,7 @@ fn explain_says_what_was_done_what_is_and_what_to_do() {
     let unlocked = explain(&["pod/unlocked"]);
     has(&unlocked, &injected);
     has(&unlocked, &["verdict nbdkit: Unlocked (NotLocked), since", "figures locked 0, unlocked "]);
+    has(&unlocked, &["memory QoS BestEffort, no limit, memory.swap.max "]);
     assert!(unlocked.contains("start it with its locking option") && !unlocked.contains("  now "), "{unlocked}");
     let set = explain(&["sts/set"]);
     has(&set, &["StatefulSet", "Pod", "verdict nbdkit: Locked (Locked)"]);

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Namespace, apply, eventually, kubectl, label, nbdkit, opted_in};
+use crate::{
+    cluster::{Namespace, apply, condition_of_type, eventually, kubectl, label, nbdkit, opted_in, run, running_id},
+    host,
+};
 
 /// A workload around the example daemon. The template's own rules differ by kind.
 fn workload(kind: &str) -> Value {
@@ -78,4 +81,39 @@ fn the_readiness_gate_waits_for_the_lock() {
     assert_eq!(status("ContainersReady"), Some(json!("True")));
     assert_eq!(status("Ready"), Some(json!("False")));
     assert_eq!(status("memlock.dev/LockVerified"), Some(json!("False")));
+}
+
+#[test]
+fn the_readiness_gate_stays_open_when_a_check_hangs_and_closes_at_a_restart() {
+    let namespace = Namespace::new("latch");
+    let annotations = json!({ "memlock.dev/swap-device": "true", "memlock.dev/readiness-gate": "true" });
+    let mut pod = nbdkit("device", &annotations, &["--swap"]);
+    pod["metadata"]["namespace"] = json!(namespace.0);
+    apply(&pod);
+    kubectl(&["-n", &namespace.0, "wait", "--for=condition=Ready", "pod/device", "--timeout=60s"]);
+    let ready = namespace.state("device", "locked");
+    let verified = |pod: &Value| condition_of_type(pod, "memlock.dev/LockVerified");
+    assert_eq!(verified(&ready)["status"], "True");
+    let id = running_id(&ready).unwrap();
+
+    let frozen = host::Frozen::new(&id);
+    let unknown = namespace.state("device", "unknown");
+    assert_eq!(verified(&unknown), verified(&ready), "a check that hangs takes nothing out of service");
+    assert_eq!(condition_of_type(&unknown, "Ready")["status"], "True");
+    drop(frozen);
+
+    run("kill", &["-KILL", &host::first_process(&id).to_string()]);
+    let again = eventually("locked again", || {
+        let pod = namespace.get("device").unwrap();
+        let fresh = running_id(&pod).is_some_and(|now| now != id);
+        let open = verified(&pod)["status"] == "True"
+            && verified(&pod)["lastTransitionTime"] != verified(&ready)["lastTransitionTime"];
+        if fresh && open && label(&pod) == Some("locked") { Ok(pod) } else { Err(verified(&pod).to_string()) }
+    });
+    // The time moves with the status alone: it was closed in between.
+    eprintln!(
+        "the gate opened at {}, and after a restart at {}",
+        verified(&ready)["lastTransitionTime"],
+        verified(&again)["lastTransitionTime"]
+    );
 }
