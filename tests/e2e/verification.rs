@@ -2,7 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use memlock_operator::platform::client::{CALL_DEADLINE, connect, within};
+use serde_json::{Value, json};
 
 use crate::{
     cluster::{
@@ -15,7 +21,7 @@ use crate::{
 /// How soon after a restart the label must follow.
 const FOLLOW: Duration = Duration::from_secs(5);
 
-fn create(namespace: &Namespace, name: &str, annotations: &serde_json::Value, arguments: &[&str]) {
+fn create(namespace: &Namespace, name: &str, annotations: &Value, arguments: &[&str]) {
     let mut pod = nbdkit(name, annotations, arguments);
     pod["metadata"]["namespace"] = json!(namespace.0);
     apply(&pod);
@@ -103,6 +109,27 @@ fn each_decision_is_logged_once_and_a_deleted_pod_leaves_nothing() {
     let complaints: Vec<_> =
         log_lines(&namespace.0, "device").into_iter().filter(|line| line["level"] == "WARN").collect();
     assert!(complaints.is_empty(), "{complaints:?}");
+}
+
+/// What the real API server answers, by which a write is moot or not.
+#[test]
+fn a_write_to_another_pod_of_the_name_is_moot_and_one_that_comes_too_late_is_not() {
+    let namespace = Namespace::new("moot");
+    create(&namespace, "device", &json!({}), &[]);
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let refused = |metadata: Value| {
+        let patch = Patch::Strategic(json!({ "metadata": metadata }));
+        let written = runtime.block_on(async {
+            let pods: Api<Pod> = Api::namespaced(connect().await.unwrap(), &namespace.0);
+            within(CALL_DEADLINE, pods.patch_status("device", &PatchParams::default(), &patch)).await
+        });
+        let error = written.unwrap_err();
+        eprintln!("{metadata}: {error}");
+        (error.is_moot(), error.is_conflict())
+    };
+    assert_eq!(refused(json!({ "uid": "00000000-0000-0000-0000-000000000000" })), (true, false));
+    assert_eq!(refused(json!({ "resourceVersion": "1" })), (false, true));
 }
 
 /// A daemon in whose container no program is found by its name.
