@@ -78,6 +78,8 @@ pub const ANNOTATIONS: [Annotation; 14] = [
 /// Most unknown keys that are named one by one: the API server cuts warnings at 4 kB in all
 /// (`staging/src/k8s.io/apiserver/pkg/endpoints/filters/warning.go`), and a pod may have thousands of keys.
 const MOST_NAMED: usize = 8;
+/// Characters of a key that are compared: twice as many as the longest of ours has.
+const LONGEST_COMPARED: usize = 28;
 
 /// Keys with our prefix that nobody reads, one sentence each, with the nearest known one; beyond some only their number.
 #[must_use]
@@ -101,13 +103,24 @@ pub fn unknown(keys: &super::intent::Annotations) -> Vec<String> {
     sentences
 }
 
-/// The known key with the fewest edits between.
+/// The known key with the fewest edits between, in what follows the prefix that all share.
 fn nearest(key: &str) -> &'static str {
+    let name = key.strip_prefix(names::PREFIX).unwrap_or(key);
     // A key may be 253 bytes long: what is beyond any of ours changes no order.
-    let head: String = key.chars().take(64).collect();
-    let distance = |word: &Annotation| strsim::damerau_levenshtein(&head, word.key);
-    let authors = ANNOTATIONS.iter().filter(|word| word.key != names::INJECTED);
-    authors.min_by_key(|word| distance(word)).map_or(names::SWAP_DEVICE, |word| word.key)
+    let head: String = name.chars().take(LONGEST_COMPARED).collect();
+    let length = head.chars().count();
+    let mut best = (usize::MAX, names::SWAP_DEVICE);
+    for word in ANNOTATIONS.iter().filter(|word| word.key != names::INJECTED) {
+        let known = word.key.strip_prefix(names::PREFIX).unwrap_or(word.key);
+        // So many edits it takes at least.
+        if length.abs_diff(known.len()) < best.0 {
+            let distance = strsim::osa_distance(&head, known);
+            if distance < best.0 {
+                best = (distance, word.key);
+            }
+        }
+    }
+    best.1
 }
 
 #[cfg(test)]
@@ -126,6 +139,7 @@ mod tests {
     #[case::underscore("memlock.dev/verify_only", names::VERIFY_ONLY)]
     #[case::swapped("memlock.dev/lokc-by", names::LOCK_BY)]
     #[case::capital("memlock.dev/Required", names::REQUIRED)]
+    #[case::long("memlock.dev/readiness-gates-and-many-other-words-behind-them", names::READINESS_GATE)]
     fn an_unknown_key_is_told_the_nearest(#[case] key: &str, #[case] expected: &str) {
         let said = unknown(&keys(&[key]));
         assert_eq!(said.len(), 1);
