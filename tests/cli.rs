@@ -162,6 +162,56 @@ fn wrong_usage_is_2(#[case] arguments: &[&str], #[case] said: &str) {
     assert!(text(&output.stderr).contains(said), "{}", seen(&output));
 }
 
+/// A list in a list and so on, `deep` of them.
+fn nested(deep: usize) -> String {
+    format!("{}x{}", "[".repeat(deep), "]".repeat(deep))
+}
+
+#[rstest]
+#[case::block("- ".repeat(128) + "x\n")]
+#[case::very_deep("- ".repeat(100_000) + "x\n")]
+#[case::flow(nested(128))]
+#[case::mappings("{a: ".repeat(128) + "x" + &"}".repeat(128))]
+#[case::through_aliases(format!("a: &a {}\nb: {}\n", nested(100), nested(100).replace('x', "*a")))]
+#[case::json(format!("{{\"a\": {}}}", nested(128).replace('x', "1")))]
+fn what_goes_too_deep_is_unreadable(#[case] input: String) {
+    let output = piped(&["inject", "-f", "-"], &input);
+    assert_eq!(output.status.code(), Some(2), "{}", seen(&output));
+    assert!(output.stdout.is_empty());
+    assert!(text(&output.stderr).contains("stand more than 127 deep inside each other; take them apart"));
+}
+
+#[rstest]
+#[case::block("- ".repeat(127) + "x\n")]
+#[case::flow(nested(127))]
+fn what_goes_deep_comes_back(#[case] input: String) {
+    for output in [&["inject", "-f", "-"][..], &["uninject", "-o", "yaml", "-f", "-"]] {
+        let output = piped(output, &input);
+        assert!(output.status.success() && text(&output.stdout) == input, "{}", seen(&output));
+    }
+    assert!(piped(&["inject", "-o", "json", "-f", "-"], &input).status.success());
+}
+
+#[rstest]
+#[case::nodes((1..30).fold("a0: &a0 [x, x]\n".to_owned(), |all, n| {
+    format!("{all}a{n}: &a{n} [*a{m}, *a{m}]\n", m = n - 1)
+}))]
+#[case::text(format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a, ".repeat(100)))]
+#[case::keys(format!("a: &a {}\nb:\n{}", "x".repeat(1_000), "- *a : 1\n".repeat(10_000)))]
+#[case::merged(format!("a: &a {{k: {}}}\nb:\n{}", "x".repeat(100_000), "- <<: *a\n".repeat(100)))]
+fn aliases_do_not_fill_the_memory(#[case] input: String) {
+    let output = piped(&["inject", "-f", "-"], &input);
+    assert_eq!(output.status.code(), Some(2), "{}", seen(&output));
+    assert!(text(&output.stderr).contains("the aliases expand to more than 8 MiB"), "{}", seen(&output));
+}
+
+#[test]
+fn aliases_of_ordinary_size_are_followed() {
+    let input = format!("a: &a {}\nb: [{}]\n", "x".repeat(1_000), "*a, ".repeat(1_000));
+    let output = piped(&["inject", "-f", "-"], &input);
+    assert!(output.status.success() && text(&output.stdout) == input, "{}", text(&output.stderr));
+}
+
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: storage, annotations: {memlock.dev/swap-device: \"true\"}}\nspec: {containers: [{name: d, image: x}]}\n";
 
 #[test]

@@ -11,6 +11,7 @@ use super::{
     manifest::{
         documents::Form,
         kinds::Place,
+        source::Source,
         write::{self, Written},
     },
     misplaced,
@@ -56,10 +57,22 @@ struct Shape {
     diff: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Output {
+/// The form in which documents are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// As kubectl writes it.
     Yaml,
+    /// Indented by four.
     Json,
+}
+
+/// What is done to the pods of a text.
+#[derive(Debug, Clone, Copy)]
+pub enum Rewrite<'a> {
+    /// What the webhook would add is added.
+    Inject(&'a Settings),
+    /// It is taken back.
+    Uninject,
 }
 
 /// What a document becomes.
@@ -86,23 +99,36 @@ pub(super) fn uninject(args: &UninjectArgs) -> ExitCode {
     run(&args.files, &args.shape, &uninjected)
 }
 
-/// The documents of a text with what `inject` adds; `None` where it cannot be read.
+/// A text as the commands would print it, refused pods as they came; `None` where it cannot be read or not be written in
+/// that form.
 #[must_use]
-pub fn rewrite(text: &str, settings: &Settings) -> Option<String> {
-    let shape = Shape { output: None, diff: false };
+pub fn rewrite(text: &str, act: Rewrite<'_>, output: Option<Output>) -> Option<String> {
+    let shape = Shape { output, diff: false };
     let objects = offline::objects(text).ok()?;
-    let text = |object: &Object| Some(written(object, &injected("", object, settings).value, &shape)?.text);
-    objects.iter().map(text).collect()
+    let inputs = [Input { source: Source { name: String::new(), text: text.to_owned() }, objects }];
+    let act = |source: &str, object: &Object| match act {
+        Rewrite::Inject(settings) => injected(source, object, settings),
+        Rewrite::Uninject => uninjected(source, object),
+    };
+    let (output, notes) = printed(&inputs, &shape, &act);
+    notes.iter().all(|note| note.severity < Severity::Unreadable).then_some(output)
 }
 
 fn run(files: &Files, shape: &Shape, act: &dyn Fn(&str, &Object) -> Outcome) -> ExitCode {
-    let inputs = match offline::read(files) {
-        Ok(inputs) => inputs,
-        Err(notes) => return offline::finish(&notes, "", false),
-    };
+    match offline::read(files) {
+        Ok(inputs) => {
+            let (output, notes) = printed(&inputs, shape, act);
+            offline::finish(&notes, &output, false)
+        }
+        Err(notes) => offline::finish(&notes, "", false),
+    }
+}
+
+/// What comes out of the inputs, and what is said about them.
+fn printed(inputs: &[Input], shape: &Shape, act: &dyn Fn(&str, &Object) -> Outcome) -> (String, Vec<Note>) {
     let mut notes = Vec::new();
     let mut output = String::new();
-    for input in &inputs {
+    for input in inputs {
         let mut chunks = Vec::new();
         for object in &input.objects {
             let mut outcome = act(&input.source.name, object);
@@ -124,10 +150,10 @@ fn run(files: &Files, shape: &Shape, act: &dyn Fn(&str, &Object) -> Outcome) -> 
             let name = &input.source.name;
             output.push_str(&unified(name, &input.source.text, &chunks.concat()));
         } else {
-            join(&mut output, input, chunks, &inputs, shape);
+            join(&mut output, input, chunks, inputs, shape);
         }
     }
-    offline::finish(&notes, &output, false)
+    (output, notes)
 }
 
 const COMMENTS_LOST: &str = "the changes touch anchors or a layout that cannot be edited in place, so that these parts were written anew: their comments are lost";
@@ -140,7 +166,7 @@ fn written(object: &Object, value: &Value, shape: &Shape) -> Option<Written> {
     let Some(node) = &document.node else { return whole(document.text.clone()) };
     let form = form(shape).unwrap_or(document.form);
     if form != document.form {
-        return whole(write::converted(document, value, form));
+        return write::converted(document, value, form, object.schema());
     }
     if *value == object.value {
         return whole(document.text.clone());

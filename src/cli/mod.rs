@@ -17,8 +17,8 @@ use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
 pub use cluster::Plugin;
 use explain::ExplainArgs;
-pub use inject::rewrite;
 use inject::{InjectArgs, UninjectArgs};
+pub use inject::{Output, Rewrite, rewrite};
 
 use crate::{controller, platform::telemetry, webhook};
 

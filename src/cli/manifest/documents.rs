@@ -2,7 +2,7 @@
 
 use super::{
     json,
-    node::{Faulty, Node},
+    node::{Fault, Faulty, Node},
     yaml,
 };
 
@@ -47,8 +47,12 @@ pub(crate) fn read(text: &str) -> Result<Vec<Document>, Unreadable> {
     if looks_like_json(text) {
         match json::documents(text) {
             Ok(documents) => return Ok(documents),
-            // kubectl too tries YAML, of which JSON is nearly a subset; the error people can use is the first one.
-            Err(error) => return read_yaml(text).map_err(|_| error),
+            // kubectl too tries YAML, of which JSON is nearly a subset; the error people can use is the first one, unless
+            // both end at the depth.
+            Err(error) => {
+                let too_deep = Fault::TooDeep.to_string();
+                return read_yaml(text).map_err(|second| if second.sentence == too_deep { second } else { error });
+            }
         }
     }
     read_yaml(text)

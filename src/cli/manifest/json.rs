@@ -6,11 +6,11 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use super::{
     documents::{Document, Form, Unreadable},
-    node::{Kind, Node, Scalar},
+    node::{Kind, Node, Scalar, number},
 };
 
 /// Reads the objects one after the other.
@@ -107,7 +107,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Self::known(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+        Ok(Self::known(number(value).map_or(Value::Null, Value::Number)))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {

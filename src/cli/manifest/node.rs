@@ -6,8 +6,14 @@ use serde_json::{Map, Number, Value};
 
 use super::scalar::{self, Schema};
 
-/// Aliases are followed by copying; more nodes than this are a bomb and no manifest.
-const MOST_NODES: usize = 2_000_000;
+/// Aliases are followed by copying. More bytes than this so added are a bomb and no manifest: the API server takes objects
+/// of 3 MiB.
+const MOST_COPIED: usize = 8 << 20;
+/// What a node counts besides its text.
+const NODE_BYTES: usize = 64;
+/// Collections inside each other, as many as JSON's reader takes: what goes deeper ends in nobody's API server, and every
+/// walk through a document is a recursion.
+pub(super) const MOST_DEEP: usize = 127;
 
 /// A node of a document.
 #[derive(Debug, Clone)]
@@ -58,8 +64,10 @@ pub(crate) enum Fault {
     NotFinite { text: String },
     #[error("the merge key << does not name a mapping or a list of mappings; name an anchored mapping")]
     BadMerge,
-    #[error("the aliases expand to more than {MOST_NODES} nodes; write the values out")]
-    TooManyNodes,
+    #[error("the aliases expand to more than {} MiB, which no object may have; write out the values that are needed", MOST_COPIED >> 20)]
+    TooMuchCopied,
+    #[error("lists and mappings stand more than {MOST_DEEP} deep inside each other; take them apart")]
+    TooDeep,
 }
 
 /// A [`Fault`] and the line in the file.
@@ -68,7 +76,7 @@ pub(crate) type Faulty = (usize, Fault);
 impl Node {
     /// The value as Kubernetes' own reader would have it.
     pub(crate) fn value(&self, schema: Schema) -> Result<Value, Faulty> {
-        Reader { schema, left: MOST_NODES }.value(self)
+        Reader { schema, left: MOST_COPIED, copying: 0, depth: 0 }.value(self)
     }
 
     /// Behind aliases.
@@ -137,26 +145,75 @@ fn typed(scalar: &Scalar, schema: Schema) -> Result<Value, Fault> {
 
 struct Reader {
     schema: Schema,
+    /// Bytes that aliases may still add.
     left: usize,
+    /// Aliases that this node is reached through.
+    copying: usize,
+    /// Collections that this node stands in.
+    depth: usize,
 }
 
 impl Reader {
     fn value(&mut self, node: &Node) -> Result<Value, Faulty> {
-        self.left = self.left.checked_sub(1).ok_or((node.line, Fault::TooManyNodes))?;
         match &node.kind {
-            Kind::Alias(target) => self.value(target),
-            Kind::Scalar(scalar) => typed(scalar, self.schema).map_err(|fault| (node.line, fault)),
-            Kind::Sequence { items, .. } => {
-                items.iter().map(|item| self.value(item)).collect::<Result<_, _>>().map(Value::Array)
+            Kind::Alias(target) => {
+                self.copying += 1;
+                let value = self.value(target);
+                self.copying -= 1;
+                value
             }
-            Kind::Mapping { entries, .. } => self.mapping(entries).map(Value::Object),
+            Kind::Scalar(scalar) => {
+                self.count(node, scalar)?;
+                typed(scalar, self.schema).map_err(|fault| (node.line, fault))
+            }
+            Kind::Sequence { items, .. } => self.inside(node, |reader| {
+                items.iter().map(|item| reader.value(item)).collect::<Result<_, _>>().map(Value::Array)
+            }),
+            Kind::Mapping { entries, .. } => self.inside(node, |reader| reader.mapping(entries).map(Value::Object)),
         }
+    }
+
+    fn inside(&mut self, node: &Node, read: impl FnOnce(&mut Self) -> Result<Value, Faulty>) -> Result<Value, Faulty> {
+        self.copied(node, 0)?;
+        if self.depth == MOST_DEEP {
+            return Err((node.line, Fault::TooDeep));
+        }
+        self.depth += 1;
+        let value = read(self);
+        self.depth -= 1;
+        value
+    }
+
+    fn count(&mut self, node: &Node, scalar: &Scalar) -> Result<(), Faulty> {
+        let text = match scalar {
+            Scalar::Plain(text) | Scalar::Text(text) => text.len(),
+            Scalar::Known(_) => 0,
+        };
+        self.copied(node, text)
+    }
+
+    /// What stands in the file itself is bounded by the file.
+    fn copied(&mut self, node: &Node, text: usize) -> Result<(), Faulty> {
+        if self.copying > 0 {
+            self.left = self.left.checked_sub(NODE_BYTES + text).ok_or((node.line, Fault::TooMuchCopied))?;
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, key: &Node) -> Result<String, Faulty> {
+        let is_alias = matches!(key.kind, Kind::Alias(_));
+        self.copying += usize::from(is_alias);
+        if let Kind::Scalar(scalar) = &key.content().kind {
+            self.count(key, scalar)?;
+        }
+        self.copying -= usize::from(is_alias);
+        key.key(self.schema)
     }
 
     fn mapping(&mut self, entries: &[(Node, Rc<Node>)]) -> Result<Map<String, Value>, Faulty> {
         let mut map = Map::new();
         for (key, value) in entries.iter().filter(|(key, _)| !key.is_merge_key()) {
-            let name = key.key(self.schema)?;
+            let name = self.key(key)?;
             if map.contains_key(&name) {
                 return Err((key.line, Fault::DuplicateKey { key: name }));
             }

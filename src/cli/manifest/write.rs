@@ -33,13 +33,14 @@ pub(crate) fn changed(document: &Document, node: &Node, new: &Value, schema: Sch
     })
 }
 
-/// The whole document in another form.
-pub(crate) fn converted(document: &Document, value: &Value, form: Form) -> String {
+/// The whole document in another form. `None`: it does not read back as what it was.
+pub(crate) fn converted(document: &Document, value: &Value, form: Form, schema: Schema) -> Option<Written> {
     let order = document.node.as_ref();
-    match form {
+    let text = match form {
         Form::Yaml => render::document(value, order, Style::default()),
         Form::Json => format!("{}\n", render::json(value, order, Some("    "))),
-    }
+    };
+    Some(Written { text, lost: false }).filter(|written| reads_back(&written.text, value, schema))
 }
 
 fn reads_back(text: &str, new: &Value, schema: Schema) -> bool {

@@ -131,6 +131,47 @@ fn an_alias_is_written_out_where_it_changes() {
 }
 
 #[rstest]
+#[case::yaml(include_str!("../../../fuzz/seeds/manifest/key-over-lines.yaml"))]
+#[case::flow(include_str!("../../../fuzz/seeds/manifest/key-over-lines-flow.yaml"))]
+fn beside_a_key_over_several_lines_with_a_control_character_what_is_written_reads_back_or_nothing_is(
+    #[case] text: &str,
+) {
+    let document = documents::read(text).unwrap().remove(0);
+    let node = document.node.as_ref().unwrap();
+    let old = node.value(Schema::Kubernetes).unwrap();
+    let mut changes = vec![old.clone(); 3];
+    changes[0]["metadata"]["annotations"]["memlock.dev/injected"] = json!("{}");
+    changes[1]["metadata"]["annotations"] = json!({ "memlock.dev/swap-device": "true" });
+    changes[2]["spec"]["containers"][0]["securityContext"] = json!({ "capabilities": { "add": ["IPC_LOCK"] } });
+    for new in changes {
+        if let Some(written) = changed(&document, node, &new, Schema::Kubernetes) {
+            assert_eq!(value(&written.text), new, "{}", written.text);
+        }
+    }
+    for form in [Form::Yaml, Form::Json] {
+        let written = converted(&document, &old, form, Schema::Kubernetes).unwrap();
+        assert_eq!(value(&written.text), old, "{}", written.text);
+    }
+}
+
+#[test]
+fn numbers_are_the_same_in_both_forms() {
+    let text = r#"{"a": [1e3, -0.0, 1.50, 1e19, 18446744073709551615, 1e300]}"#;
+    let document = documents::read(text).unwrap().remove(0);
+    let object = value(text);
+    let yaml = converted(&document, &object, Form::Yaml, Schema::Kubernetes).unwrap();
+    assert_eq!(yaml.text, "a:\n- 1000\n- 0\n- 1.5\n- 1e+19\n- 18446744073709551615\n- 1e+300\n");
+    assert_eq!(value(&yaml.text), object);
+}
+
+#[test]
+fn what_does_not_read_back_is_converted_to_nothing() {
+    let document = documents::read("a: 1\n").unwrap().remove(0);
+    // No reader has it so: integral floats are integers.
+    assert!(converted(&document, &json!({ "a": 1.0 }), Form::Json, Schema::Kubernetes).is_none());
+}
+
+#[rstest]
 #[case("1e3")]
 #[case("0o7")]
 #[case("yes")]
@@ -195,6 +236,16 @@ proptest! {
         let text = render::document(&object, None, Style { step, dash });
         prop_assert_eq!(value(&text), plain_numbers(&object), "{}", text);
         prop_assert_eq!(value(&render::flow(&object)), plain_numbers(&object));
+    }
+
+    #[test]
+    fn any_document_has_both_forms(object in tree()) {
+        let object = json!({ "k": plain_numbers(&object) });
+        let document = documents::read(&render::document(&object, None, Style::default())).unwrap().remove(0);
+        for form in [Form::Yaml, Form::Json] {
+            let written = converted(&document, &object, form, Schema::Kubernetes);
+            prop_assert_eq!(written.map(|written| value(&written.text)), Some(object.clone()));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{collections::HashMap, rc::Rc};
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag, options};
 
 use super::{
-    node::{Kind, Node, Scalar},
+    node::{Fault, Kind, MOST_DEEP, Node, Scalar},
     scalar::{self, Plain, Schema},
 };
 
@@ -18,6 +18,8 @@ pub(super) enum Error {
     Syntax(String),
     #[error("the alias stands inside what it repeats, which has no end; write the value out")]
     Endless,
+    #[error("{}", Fault::TooDeep)]
+    TooDeep,
     #[error("the tag {0} is not one that a Kubernetes object can have; remove it")]
     Tag(String),
     #[error("{value:?} is not what its tag {tag} says; correct one of them")]
@@ -28,7 +30,7 @@ pub(super) enum Error {
 pub(super) fn parse(text: &str, first_line: usize) -> Result<Option<Node>, (usize, Error)> {
     let options: Options = options! { emit_comments: false };
     let parser = Parser::new_from_str_with_options(text, options);
-    let mut builder = Builder { text, parser, first_line, anchors: HashMap::new() };
+    let mut builder = Builder { text, parser, first_line, anchors: HashMap::new(), depth: 0 };
     loop {
         match builder.next()? {
             None | Some((Event::StreamEnd | Event::DocumentEnd, _)) => return Ok(None),
@@ -49,6 +51,8 @@ struct Builder<'t> {
     first_line: usize,
     /// `None` while the anchored node is still being read.
     anchors: HashMap<usize, Option<Rc<Node>>>,
+    /// Collections that are open.
+    depth: usize,
 }
 
 type Step<T> = Result<T, (usize, Error)>;
@@ -83,6 +87,12 @@ impl<'t> Builder<'t> {
         let range = span.byte_range().unwrap_or_default();
         let mut node =
             Node { kind: Kind::Scalar(Scalar::Text(String::new())), start: range.start, end: range.end, line };
+        if matches!(event, Event::SequenceStart(..) | Event::MappingStart(..)) {
+            if self.depth == MOST_DEEP {
+                return Err((line, Error::TooDeep));
+            }
+            self.depth += 1;
+        }
         let anchor = event.anchor_id().filter(|id| *id != 0);
         if let Some(id) = anchor {
             self.anchors.insert(id, None);
@@ -116,6 +126,7 @@ impl<'t> Builder<'t> {
                 }
                 node.end = extent(flow, &end, items.last().map(|item| item.end), range.end);
                 node.kind = Kind::Sequence { items, flow };
+                self.depth -= 1;
             }
             Event::MappingStart(style, _, tag) => {
                 collection_tag(tag.as_deref(), "map").map_err(|error| (line, error))?;
@@ -140,6 +151,7 @@ impl<'t> Builder<'t> {
                 let flow = style == StructureStyle::Flow;
                 node.end = extent(flow, &end, entries.last().map(|(key, value)| value.end.max(key.end)), range.end);
                 node.kind = Kind::Mapping { entries, flow };
+                self.depth -= 1;
             }
             _ => return Err((line, Error::Syntax("a node is missing".to_owned()))),
         }
