@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     decide::{Decision, Launcher},
     notes,
-    pod::Container,
+    pod::{Container, Pod},
     settings::{Agent, Delivery},
 };
 use crate::domain::{intent::Intent, names};
@@ -41,12 +41,14 @@ pub(super) fn mount(agent: &Agent) -> Value {
 ///
 /// The copy of the launcher gets its capability there, which takes root and `SETFCAP`; the file
 /// that runs carries none, or a container without `IPC_LOCK` could not start it.
-pub(super) fn install(agent: &Agent, decision: &Decision, first: &Value) -> Value {
-    let launchers = || decision.steps.iter().filter_map(|step| step.launcher.as_ref());
-    let needed = [(launchers().any(|l| !l.io_flusher), "lock"), (launchers().any(|l| l.io_flusher), "flush")];
+pub(super) fn install(agent: &Agent, decision: &Decision, pod: &Pod, first: &Value) -> Value {
+    let daemons = pod.containers().iter().chain(pod.sidecars().map(|(_, container)| container));
+    let launchers: Vec<&str> = daemons.filter_map(|container| launcher(decision, container)).collect();
+    let needed = [(names::LAUNCHER_FILE, "lock"), (names::FLUSHER_FILE, "flush")];
+    let needed = needed.map(|(file, word)| (launchers.contains(&file), word));
     let flags = needed.into_iter().filter(|(needed, _)| *needed).flat_map(|(_, word)| ["--launcher", word]);
     let command: Vec<&str> = [names::AGENT_FILE, "install"].into_iter().chain(flags).chain([INSTALL_TARGET]).collect();
-    let sets_capabilities = launchers().next().is_some();
+    let sets_capabilities = !launchers.is_empty();
     let capabilities = object([("add", sets_capabilities.then(|| json!(["SETFCAP"]))), ("drop", Some(json!(["ALL"])))]);
     let security = object([
         ("allowPrivilegeEscalation", Some(json!(false))),
@@ -70,7 +72,7 @@ pub(super) fn install(agent: &Agent, decision: &Decision, first: &Value) -> Valu
 ///
 /// `raw` is the daemon's container as it will be created, `first` that of the first daemon.
 pub(super) fn preflight(
-    nth: usize,
+    name: &str,
     agent: &Agent,
     intent: &Intent,
     container: &Container,
@@ -88,7 +90,7 @@ pub(super) fn preflight(
         notes::size(container, intent),
     ]);
     object([
-        ("name", Some(json!(preflight_name(nth)))),
+        ("name", Some(json!(name))),
         ("image", raw.get("image").cloned()),
         ("imagePullPolicy", raw.get("imagePullPolicy").cloned()),
         ("command", Some(command)),
@@ -98,17 +100,33 @@ pub(super) fn preflight(
     ])
 }
 
-/// One a container, in the author's order.
-fn preflight_name(nth: usize) -> String {
-    if nth == 0 { names::PREFLIGHT_CONTAINER.to_owned() } else { format!("{}-{}", names::PREFLIGHT_CONTAINER, nth + 1) }
+/// The first of its names that is free.
+pub(super) fn preflight_name(taken: &[String]) -> String {
+    let numbered = (2..=taken.len() + 1).map(|n| format!("{}-{n}", names::PREFLIGHT_CONTAINER));
+    let mut all = std::iter::once(names::PREFLIGHT_CONTAINER.to_owned()).chain(numbered);
+    all.find(|name| !taken.contains(name)).unwrap_or_default()
+}
+
+/// What starts the container; of one that is chosen no longer the launcher still stands.
+fn launcher<'c>(decision: &Decision, container: &'c Container) -> Option<&'c str> {
+    let step = decision.steps.iter().find(|step| step.container == container.name);
+    match step.and_then(|step| step.launcher.as_ref()) {
+        Some(wanted) => Some(file(wanted)),
+        None => container.launcher(),
+    }
+}
+
+/// The file that it is.
+fn file(launcher: &Launcher) -> &'static str {
+    if launcher.io_flusher { names::FLUSHER_FILE } else { names::LAUNCHER_FILE }
 }
 
 /// What stands before the daemon's own command.
 pub(super) fn launch(launcher: &Launcher, intent: &Intent, container: &Container) -> Vec<String> {
-    let file = if launcher.io_flusher { names::FLUSHER_FILE } else { names::LAUNCHER_FILE };
     let required = intent.required.to_string();
     let size = notes::size(container, intent);
-    let mut words = vec![file, "launch", "--container", &container.name, "--required", &required, "--size", &size];
+    let mut words =
+        vec![file(launcher), "launch", "--container", &container.name, "--required", &required, "--size", &size];
     if let Some(flags) = launcher.lock {
         words.extend(["--lock", flags.as_str()]);
     }

@@ -24,11 +24,12 @@ pub fn patch(decision: &Decision, raw: &Value, pod: &Pod, settings: &Settings) -
     injection.strip_outputs();
     let stripped = injection.writer.written();
     if decision.verb == Verb::Inject {
+        let agent = settings.agent.as_ref().map(|agent| as_it_stands(agent, pod));
         for step in &decision.steps {
-            injection.container(step, settings.agent.as_ref());
+            injection.container(step, agent.as_ref());
         }
-        if let Some(agent) = settings.agent.as_ref().filter(|_| decision.steps.iter().any(Step::needs_agent)) {
-            injection.files(decision, agent);
+        if let Some(agent) = agent.filter(|_| decision.steps.iter().any(Step::needs_agent)) {
+            injection.files(decision, &agent);
         }
         if intent.readiness_gate && !pod.has_gate() {
             injection.gate();
@@ -39,6 +40,16 @@ pub fn patch(decision: &Decision, raw: &Value, pod: &Pod, settings: &Settings) -
         injection.pin(&decision.steps);
     }
     injection.finish(stripped)
+}
+
+/// A manifest made for the other delivery stays with it.
+fn as_it_stands(agent: &Agent, pod: &Pod) -> Agent {
+    let own = pod.volume().filter(|_| pod.has_own_volume());
+    let delivery = own.map_or(agent.delivery, |volume| match volume.image {
+        Some(_) => Delivery::ImageVolume,
+        None => Delivery::InitContainer,
+    });
+    Agent { delivery, ..agent.clone() }
 }
 
 struct Injection<'a> {
@@ -65,10 +76,10 @@ impl Injection<'_> {
         if let (Some(agent), true) = (agent, step.needs_agent() && !container.has_mount()) {
             edit.append(&["volumeMounts"], init::mount(agent));
         }
-        if let (Some(launcher), false) = (&step.launcher, container.has_launcher()) {
+        if let Some(launcher) = &step.launcher {
             edit.launch(launcher, container);
         }
-        if step.preload && !container.has_preload() {
+        if step.preload {
             edit.preload(container);
         }
         let done = edit.done;
@@ -89,24 +100,50 @@ impl Injection<'_> {
             self.writer.get(&["spec", list, &index.to_string()])
         };
         let first = decision.steps.first().and_then(|step| patched(&step.container)).unwrap_or(&Value::Null);
+        let mut stands = Vec::new();
         let mut added = Vec::new();
-        // A manifest made for the other delivery stays as it is.
-        let mounted = self.pod.volume().is_some_and(|volume| volume.image.is_some());
-        if !self.pod.has_install() && !mounted && agent.delivery == Delivery::InitContainer {
-            added.push(init::install(agent, decision, first));
+        if agent.delivery == Delivery::InitContainer {
+            let install = init::install(agent, decision, self.pod, first);
+            match self.pod.install() {
+                Some(index) => stands.push((index, install)),
+                None => added.push(install),
+            }
         }
-        for (nth, step) in decision.steps.iter().filter(|step| step.preflight).enumerate() {
+        let mut names: Vec<String> = self.pod.init_containers().iter().map(|c| c.name.clone()).collect();
+        for step in decision.steps.iter().filter(|step| step.preflight) {
             let Some((_, _, container)) = locate(self.pod, &step.container) else { continue };
             let Some(raw) = patched(&step.container) else { continue };
-            if !self.pod.has_preflight(&step.container) {
-                added.push(init::preflight(nth, agent, self.intent, container, raw, first));
+            let name = init::preflight_name(&names);
+            let preflight = init::preflight(&name, agent, self.intent, container, raw, first);
+            if let Some(index) = self.pod.preflight(&step.container) {
+                stands.push((index, preflight));
+            } else {
+                added.push(preflight);
+                names.push(name);
             }
+        }
+        for (index, wanted) in stands {
+            self.follow(index, &wanted);
         }
         if !added.is_empty() {
             self.ensure("initContainers");
             let after = self.pod.init_containers().iter().take_while(|c| c.is_ours()).count();
             for (n, container) in added.into_iter().enumerate() {
                 self.writer.insert(&["spec", "initContainers"], after + n, container);
+            }
+        }
+    }
+
+    /// An init container of ours that stands already does what is wanted today. What others have changed of it stays.
+    fn follow(&mut self, index: usize, wanted: &Value) {
+        let index = index.to_string();
+        let command = ["spec", "initContainers", &index, "command"];
+        if self.writer.get(&command) == wanted.get("command") {
+            return;
+        }
+        for key in ["command", "securityContext"] {
+            if let Some(value) = wanted.get(key) {
+                self.writer.put(&["spec", "initContainers", &index, key], value.clone());
             }
         }
     }
@@ -151,9 +188,14 @@ impl Injection<'_> {
     /// The record is written with any change, also where it holds nothing: without it nothing is taken back.
     fn finish(mut self, stripped: usize) -> Patch {
         if self.writer.written() > stripped {
-            let earlier = self.pod.annotations().get(names::INJECTED).and_then(|text| Record::read(text));
-            let record = match earlier.filter(|_| self.pod.has_install()) {
-                Some(earlier) => self.record.after(earlier),
+            let annotations = self.pod.annotations();
+            let earlier = annotations.get(names::INJECTED).and_then(|text| Record::read(text));
+            // Every injection writes down or finds which containers are chosen; where nothing of ours stands, that is
+            // the sign of one that needed no files.
+            let injected =
+                self.pod.has_install() || self.pod.has_own_volume() || annotations.contains_key(names::CONTAINERS);
+            let record = match earlier.filter(|_| injected) {
+                Some(earlier) => self.record.after(earlier.borne_out(self.pod)),
                 None => self.record,
             };
             self.writer.put(&["metadata", "annotations", names::INJECTED], json!(record.to_text()));
@@ -191,11 +233,29 @@ impl Edit<'_, '_> {
     fn launch(&mut self, launcher: &Launcher, container: &Container) {
         let mut command = init::launch(launcher, self.injection.intent, container);
         command.extend(container.own_command().iter().cloned());
-        self.injection.writer.put(&below_of(&self.base, &["command"]), json!(command));
+        if container.command.as_ref() != Some(&command) {
+            self.injection.writer.put(&below_of(&self.base, &["command"]), json!(command));
+        }
     }
 
-    /// Our library before the author's, which stay.
+    /// Our library before the author's, which stay, and what it reads.
     fn preload(&mut self, container: &Container) {
+        if !container.has_preload() {
+            self.load(container);
+        }
+        for (name, value) in init::variables(self.injection.intent, container) {
+            match container.env(name) {
+                None => self.append(&["env"], json!({ "name": name, "value": value })),
+                Some((_, var)) if var.value.as_ref() == Some(&value) || var.value_from.is_some() => {}
+                Some((index, _)) => {
+                    let path = ["env", &index.to_string(), "value"];
+                    self.injection.writer.put(&below_of(&self.base, &path), json!(value));
+                }
+            }
+        }
+    }
+
+    fn load(&mut self, container: &Container) {
         if let Some((index, var)) = container.env("LD_PRELOAD") {
             let index = index.to_string();
             self.ensure(&["env", &index, "value"], json!(""));
@@ -203,9 +263,6 @@ impl Edit<'_, '_> {
             self.injection.writer.put(&below_of(&self.base, &["env", &index, "value"]), json!(value));
         } else {
             self.append(&["env"], json!({ "name": "LD_PRELOAD", "value": names::PRELOAD_FILE }));
-        }
-        for (name, value) in init::variables(self.injection.intent, container) {
-            self.append(&["env"], json!({ "name": name, "value": value }));
         }
     }
 }

@@ -224,17 +224,21 @@ impl Pod {
     }
 
     /// The init container that brings the agent.
+    pub(super) fn install(&self) -> Option<usize> {
+        self.init_containers().iter().position(|c| c.runs_agent("install"))
+    }
+
     pub(super) fn has_install(&self) -> bool {
-        self.init_containers().iter().any(|c| c.runs_agent("install"))
+        self.install().is_some()
     }
 
     /// The init container that tries the lock for this one.
-    pub(super) fn has_preflight(&self, container: &str) -> bool {
+    pub(super) fn preflight(&self, container: &str) -> Option<usize> {
         let of = |c: &Container| {
             let words = c.command.as_deref().unwrap_or_default();
             words.windows(2).any(|pair| matches!(pair, [flag, name] if flag == "--container" && name == container))
         };
-        self.init_containers().iter().any(|c| c.runs_agent("preflight") && of(c))
+        self.init_containers().iter().position(|c| c.runs_agent("preflight") && of(c))
     }
 
     pub(super) fn volume(&self) -> Option<&Volume> {
@@ -253,9 +257,10 @@ impl Pod {
         volume.map(|volume| format!("the volume name {}", volume.name))
     }
 
-    /// The volume of our name holds the agent: mounted from its image, or filled by our init container.
+    /// The volume of our name holds the agent: an image that is mounted as ours is, or filled by our init container.
     pub(super) fn has_own_volume(&self) -> bool {
-        self.volume().is_some_and(|volume| volume.image.is_some() || self.has_install())
+        let mounted = || self.containers().iter().chain(self.init_containers()).any(Container::has_mount);
+        self.volume().is_some_and(|volume| self.has_install() || volume.image.is_some() && mounted())
     }
 
     pub(super) fn has_gate(&self) -> bool {
@@ -317,9 +322,13 @@ impl Container {
         command.get(end..).unwrap_or_default()
     }
 
-    /// The launcher stands before the program.
+    /// The launcher that stands before the program.
+    pub(super) fn launcher(&self) -> Option<&str> {
+        self.command.as_deref().filter(|command| is_launched(command))?.first().map(String::as_str)
+    }
+
     pub(super) fn has_launcher(&self) -> bool {
-        is_launched(self.command.as_deref().unwrap_or_default())
+        self.launcher().is_some()
     }
 
     /// The variable that counts, with its place.

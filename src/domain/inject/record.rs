@@ -6,6 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    patch::locate,
+    pod::{Container, Pod},
+};
+use crate::domain::names;
+
 /// What stood where a parent had to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,6 +51,19 @@ pub(super) struct ContainerRecord {
     pub(super) made: Made,
 }
 
+impl ContainerRecord {
+    fn keep_borne_out(&mut self, container: &Container) {
+        let granted = [names::IPC_LOCK, names::SYS_RESOURCE];
+        self.capabilities.retain(|capability| granted.contains(&capability.as_str()) && container.adds(capability));
+        self.made.retain(|path, _| match path.split('/').next() {
+            Some("securityContext") => !self.capabilities.is_empty(),
+            Some("volumeMounts") => container.has_mount(),
+            Some("env") => container.has_preload(),
+            _ => false,
+        });
+    }
+}
+
 const VERSION: u8 = 1;
 
 impl Record {
@@ -55,6 +74,26 @@ impl Record {
     /// What an earlier run wrote; `None` where nothing of this form stands.
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok().filter(|record: &Self| record.version == VERSION)
+    }
+
+    /// What of it the object bears out. The rest is no injection's: anybody can write a record, and what others have
+    /// taken away since is not there to be taken back.
+    pub(super) fn borne_out(mut self, pod: &Pod) -> Self {
+        self.containers.retain(|name, claim| {
+            let Some((_, _, container)) = locate(pod, name) else { return false };
+            claim.keep_borne_out(container);
+            *claim != ContainerRecord::default()
+        });
+        self.gate &= pod.has_gate();
+        let ours = |key: &str| key == names::CONTAINERS || key.starts_with(names::NRI_ULIMITS);
+        self.annotations.retain(|key| ours(key) && pod.annotations().contains_key(key));
+        self.made.retain(|path, _| match path.as_str() {
+            "spec/volumes" => pod.has_own_volume(),
+            "spec/initContainers" => pod.init_containers().iter().any(Container::is_ours),
+            "spec/readinessGates" => self.gate,
+            _ => false,
+        });
+        self
     }
 
     /// Adds what an earlier run wrote and this one did not do again.

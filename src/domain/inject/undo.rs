@@ -45,7 +45,7 @@ pub fn uninject(raw: &Value) -> Result<Patch, UndoError> {
     let pod = Pod::deserialize(raw)?;
     let record = match pod.annotations().get(names::INJECTED) {
         None => return Ok(Patch(Vec::new())),
-        Some(text) => Record::read(text).ok_or(UndoError::BadRecord)?,
+        Some(text) => Record::read(text).ok_or(UndoError::BadRecord)?.borne_out(&pod),
     };
     let mut undo = Undo { writer: Writer::new(raw), pod: &pod };
     for container in pod.containers().iter().chain(pod.sidecars().map(|(_, container)| container)) {

@@ -1,12 +1,15 @@
 //! What holds for every pod, not only for the ones we thought of.
 
 mod pods;
+mod resources;
 
 use pods::pod;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Agent, Delivery, Injection, Settings, Verb, inject, uninject};
+use resources::{effective, quality_of_service};
+
+use super::{Agent, Delivery, Injection, Level, Settings, Verb, inject, uninject};
 use crate::domain::names;
 
 fn settings(delivery: Delivery) -> Settings {
@@ -14,12 +17,15 @@ fn settings(delivery: Delivery) -> Settings {
     Settings { agent: Some(agent), ..Settings::default() }
 }
 
-fn deliveries() -> impl Strategy<Value = Settings> {
-    prop_oneof![
+/// Each delivery, an installation without the agent, and now and then a namespace that refuses the capability.
+fn installations() -> impl Strategy<Value = Settings> {
+    let delivery = prop_oneof![
         4 => Just(settings(Delivery::InitContainer)),
         2 => Just(settings(Delivery::ImageVolume)),
         1 => Just(Settings::default()),
-    ]
+    ];
+    let level = prop_oneof![8 => Just(Level::Privileged), 1 => Just(Level::Baseline), 1 => Just(Level::Restricted)];
+    (delivery, level).prop_map(|(settings, level)| Settings { level, ..settings })
 }
 
 fn applied(raw: &Value, injection: &Injection) -> Value {
@@ -109,6 +115,46 @@ fn assert_chosen(before: &Value, after: &Value) {
     }
 }
 
+/// Whatever stood there before: what is promised of each step is in the pod, and fits together.
+fn assert_complete(after: &Value, injection: &Injection) {
+    let init = list(&after["spec"], "initContainers");
+    let all: Vec<&Value> = list(&after["spec"], "containers").iter().chain(init).collect();
+    let names: std::collections::HashSet<&str> = all.iter().filter_map(|c| c["name"].as_str()).collect();
+    assert_eq!(names.len(), all.len(), "a name stands twice");
+    let words = |container: &Value| -> Vec<String> {
+        list(container, "command").iter().filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    };
+    let volume = list(&after["spec"], "volumes").iter().find(|volume| volume["name"] == names::AGENT_VOLUME);
+    let copied = volume.is_some_and(|volume| volume.get("image").is_none());
+    let install = init.iter().map(words).find(|words| words.len() > 1 && is_ours_by(words, "install"));
+    for step in injection.decision.steps.iter().filter(|step| step.needs_agent()) {
+        let container = all.iter().find(|c| c["name"] == json!(step.container)).unwrap();
+        assert_eq!(install.is_some(), copied, "who fills the volume");
+        let ours = |mount: &&Value| mount["mountPath"] == names::AGENT_MOUNT;
+        let mount = list(container, "volumeMounts").iter().find(ours).expect("the agent is mounted");
+        assert_eq!(mount.get("subPath").is_none(), copied, "the mount fits the volume");
+        if let Some(launcher) = &step.launcher {
+            let command = words(container);
+            let flusher = (names::FLUSHER_FILE, "flush");
+            let (file, word) = if launcher.io_flusher { flusher } else { (names::LAUNCHER_FILE, "lock") };
+            assert_eq!(command[0], file);
+            let flags: Vec<&String> = command.iter().take_while(|word| *word != "--").collect();
+            let lock = flags.iter().position(|word| *word == "--lock").map(|at| flags[at + 1].as_str());
+            assert_eq!(lock, launcher.lock.map(crate::domain::intent::LockFlags::as_str));
+            let brought = install.as_ref().is_none_or(|words| words.contains(&word.to_owned()));
+            assert!(brought, "{file} is not brought by {install:?}");
+        }
+        if step.preflight {
+            let of = |words: &Vec<String>| is_ours_by(words, "preflight") && words.contains(&step.container);
+            assert_eq!(init.iter().map(words).filter(of).count(), 1, "one preflight");
+        }
+    }
+}
+
+fn is_ours_by(words: &[String], verb: &str) -> bool {
+    words.first().is_some_and(|file| file == names::AGENT_FILE) && words.get(1).is_some_and(|word| word == verb)
+}
+
 /// What other injectors do: a sidecar in front, an init container in front, a volume, and the order turned round.
 fn another_injector(pod: &Value) -> Value {
     let mut pod = pod.clone();
@@ -127,34 +173,20 @@ fn another_injector(pod: &Value) -> Value {
     pod
 }
 
-/// By the rules of the API server, over the containers that count (`pkg/apis/core/v1/helper/qos`).
-fn quality_of_service(pod: &Value) -> &'static str {
-    let all: Vec<&Value> =
-        list(&pod["spec"], "containers").iter().chain(list(&pod["spec"], "initContainers")).collect();
-    let figure = |c: &Value, kind: &str, name: &str| {
-        let given = |kind: &str| c["resources"][kind].get(name).filter(|value| !value.is_null()).cloned();
-        given(kind).or_else(|| given("limits"))
-    };
-    let names = ["cpu", "memory"];
-    let any = all.iter().any(|c| names.iter().any(|n| figure(c, "requests", n).is_some()));
-    let whole = |c: &&Value| {
-        names.iter().all(|n| {
-            let limit = c["resources"]["limits"].get(*n).filter(|value| !value.is_null());
-            limit.is_some() && figure(c, "requests", n).as_ref() == limit
-        })
-    };
-    match (any, all.iter().all(whole)) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
-}
+/// What an author may add to a pod that was injected already, so that more has to be done.
+static MORE: [(&str, &str); 5] = [
+    (names::IO_FLUSHER, "true"),
+    (names::READINESS_GATE, "true"),
+    (names::LIMIT, "1Gi"),
+    (names::LOCK_BY, "agent"),
+    (names::CONTAINERS, "c0"),
+];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, max_global_rejects: 100_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn adds_exactly_the_intent_and_a_second_run_is_empty(raw in pod(), settings in deliveries()) {
+    fn adds_exactly_the_intent_and_a_second_run_is_empty(raw in pod(), settings in installations()) {
         let injection = inject(&raw, &settings).unwrap();
         let chosen: Vec<String> = injection.decision.steps.iter().map(|step| step.container.clone()).collect();
         let after = applied(&raw, &injection);
@@ -162,13 +194,14 @@ proptest! {
             prop_assert_eq!(&after, &raw);
         } else {
             assert_only_the_intent(&raw, &after, &chosen);
+            assert_complete(&after, &injection);
         }
         let second = inject(&after, &settings).unwrap().patch;
         prop_assert!(second.0.is_empty(), "second run: {}", serde_json::to_string(&second).unwrap());
     }
 
     #[test]
-    fn another_injector_in_between_changes_nothing(raw in pod(), settings in deliveries()) {
+    fn another_injector_in_between_changes_nothing(raw in pod(), settings in installations()) {
         let injection = inject(&raw, &settings).unwrap();
         prop_assume!(injection.decision.verb == Verb::Inject);
         let between = another_injector(&applied(&raw, &injection));
@@ -189,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn taken_back_it_is_as_it_was(raw in pod(), settings in deliveries()) {
+    fn taken_back_it_is_as_it_was(raw in pod(), settings in installations()) {
         let raw = without_outputs(&raw);
         let mut after = applied(&raw, &inject(&raw, &settings).unwrap());
         let undo = uninject(&after).unwrap();
@@ -198,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn taken_back_leaves_what_others_did(raw in pod(), settings in deliveries()) {
+    fn taken_back_leaves_what_others_did(raw in pod(), settings in installations()) {
         let raw = without_outputs(&raw);
         let injection = inject(&raw, &settings).unwrap();
         prop_assume!(injection.decision.verb == Verb::Inject);
@@ -209,7 +242,7 @@ proptest! {
     }
 
     #[test]
-    fn every_chosen_container_may_lock_afterwards(raw in pod(), settings in deliveries()) {
+    fn every_chosen_container_may_lock_afterwards(raw in pod(), settings in installations()) {
         let injection = inject(&raw, &settings).unwrap();
         let after = applied(&raw, &injection);
         let all = || list(&after["spec"], "containers").iter().chain(list(&after["spec"], "initContainers"));
@@ -224,13 +257,56 @@ proptest! {
     }
 
     #[test]
-    fn the_quality_of_service_stays(raw in pod(), settings in deliveries()) {
+    fn the_quality_of_service_and_what_the_pod_asks_for_stay(raw in pod(), settings in installations()) {
         let after = applied(&raw, &inject(&raw, &settings).unwrap());
         prop_assert_eq!(quality_of_service(&raw), quality_of_service(&after));
+        for kind in ["requests", "limits"] {
+            prop_assert_eq!(effective(&raw, kind), effective(&after, kind), "{}", kind);
+        }
     }
 
     #[test]
-    fn a_pod_that_did_not_opt_in_is_untouched(mut raw in pod(), settings in deliveries()) {
+    fn a_second_injection_that_adds_something_keeps_the_record_of_the_first(
+        raw in pod(),
+        first in installations(),
+        second in installations(),
+        more in proptest::sample::select(&MORE[..]),
+    ) {
+        let mut raw = without_outputs(&raw);
+        let annotate = |pod: &mut Value, (key, value): (&str, &str)| {
+            pod["metadata"]["annotations"][key] = json!(value);
+        };
+        let mut after = applied(&raw, &inject(&raw, &first).unwrap());
+        prop_assume!(after != raw);
+        annotate(&mut after, more);
+        annotate(&mut raw, more);
+        let again = inject(&after, &second).unwrap();
+        after = applied(&after, &again);
+        if again.decision.verb == Verb::Inject {
+            assert_complete(&after, &again);
+        }
+        prop_assert!(inject(&after, &second).unwrap().patch.0.is_empty());
+        let undo = uninject(&after).unwrap();
+        json_patch::patch(&mut after, &undo).unwrap();
+        if more.0 == names::CONTAINERS {
+            // Whether it was the author's or ours before, it is the author's now, or went with ours.
+            raw["metadata"]["annotations"].as_object_mut().unwrap().remove(names::CONTAINERS);
+            after["metadata"]["annotations"].as_object_mut().unwrap().remove(names::CONTAINERS);
+        }
+        prop_assert_eq!(after, raw);
+    }
+
+    #[test]
+    fn a_forged_record_takes_nothing_of_the_authors(raw in pod(), settings in installations()) {
+        let mut after = applied(&raw, &inject(&raw, &settings).unwrap());
+        if let Ok(undo) = uninject(&after) {
+            json_patch::patch(&mut after, &undo).unwrap();
+            prop_assert_eq!(without_outputs(&after), without_outputs(&raw));
+        }
+    }
+
+    #[test]
+    fn a_pod_that_did_not_opt_in_is_untouched(mut raw in pod(), settings in installations()) {
         raw["metadata"]["annotations"][names::SWAP_DEVICE] = json!("false");
         prop_assert!(inject(&raw, &settings).unwrap().patch.0.is_empty());
     }

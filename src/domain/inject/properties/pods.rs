@@ -17,6 +17,20 @@ fn capability_list() -> impl Strategy<Value = Value> {
     prop_oneof![vec(name, 0..4).prop_map(|names| json!(names)), Just(Value::Null)]
 }
 
+/// Mostly such as hardened pods have.
+fn dropped() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        8 => Just("ALL"),
+        8 => Just("NET_RAW"),
+        1 => Just("IPC_LOCK"),
+        1 => Just("CAP_IPC_LOCK"),
+        1 => Just("ipc_lock"),
+        1 => Just("Cap_Sys_Resource"),
+        1 => Just("all"),
+    ];
+    prop_oneof![9 => vec(name, 0..3).prop_map(|names| json!(names)), 1 => Just(Value::Null)]
+}
+
 /// Unknown fields, `null`s and keys that need escaping, wherever an object may hold them.
 fn decorated(fields: Map<String, Value>) -> impl Strategy<Value = Value> {
     option::weighted(0.3, ("[a-z/~]{1,6}", any::<i32>())).prop_map(move |extra| {
@@ -33,20 +47,31 @@ fn object(fields: Vec<(&'static str, Option<Value>)>) -> Map<String, Value> {
     fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
-fn security_context() -> impl Strategy<Value = Value> {
-    let drop = prop_oneof![9 => Just(json!(["NET_RAW"])), 1 => Just(json!(["IPC_LOCK"]))];
-    let capabilities = (option::of(capability_list()), option::of(drop))
+fn security_context() -> BoxedStrategy<Value> {
+    let capabilities = (option::of(capability_list()), option::of(dropped()))
         .prop_flat_map(|(add, drop)| decorated(object(vec![("add", add), ("drop", drop)])));
-    let fields = (option::of(capabilities), option::of(any::<bool>()), option::of(0_i64..3)).prop_flat_map(
-        |(capabilities, privileged, uid)| {
+    let fields = (option::of(capabilities), option::of(any::<bool>()), option::of(0_i64..3), option::of(any::<bool>()))
+        .prop_flat_map(|(capabilities, privileged, uid, non_root)| {
             decorated(object(vec![
                 ("capabilities", capabilities),
                 ("privileged", privileged.map(Value::from)),
                 ("runAsUser", uid.map(Value::from)),
+                ("runAsNonRoot", non_root.map(Value::from)),
             ]))
-        },
-    );
-    prop_oneof![fields, Just(Value::Null)]
+        });
+    prop_oneof![fields, Just(Value::Null)].boxed()
+}
+
+fn pod_security_context() -> BoxedStrategy<Value> {
+    let fields = (option::of(0_i64..3), option::of(any::<bool>()), option::of(Just(1000)));
+    let fields = fields.prop_flat_map(|(uid, non_root, group)| {
+        decorated(object(vec![
+            ("runAsUser", uid.map(Value::from)),
+            ("runAsNonRoot", non_root.map(Value::from)),
+            ("fsGroup", group.map(Value::from)),
+        ]))
+    });
+    prop_oneof![4 => fields, 1 => Just(Value::Null)].boxed()
 }
 
 fn env() -> impl Strategy<Value = Value> {
@@ -65,13 +90,14 @@ fn resources() -> impl Strategy<Value = Value> {
         Just(json!({ "cpu": "1", "memory": "64Mi" })),
         Just(json!({ "memory": "128Mi", "hugepages-2Mi": "4Mi" })),
         Just(json!({ "cpu": 1 })),
+        Just(json!({ "cpu": "250m" })),
         Just(json!({ "memory": null })),
     ];
     (option::of(figures.clone()), option::of(figures))
         .prop_map(|(requests, limits)| Value::Object(object(vec![("requests", requests), ("limits", limits)])))
 }
 
-fn container(name: String, restart: Option<&'static str>) -> impl Strategy<Value = Value> {
+fn container(name: String, restart: Option<&'static str>) -> BoxedStrategy<Value> {
     let command = prop_oneof![Just(json!(["/bin/daemon", "--", "-x"])), Just(json!([])), Just(Value::Null)];
     let mounts = prop_oneof![
         Just(json!([])),
@@ -101,6 +127,7 @@ fn container(name: String, restart: Option<&'static str>) -> impl Strategy<Value
                 ("terminationMessagePath", log),
             ]))
         })
+        .boxed()
 }
 
 fn containers(
@@ -111,8 +138,25 @@ fn containers(
     count.prop_flat_map(move |n| (0..n).map(|i| container(format!("{stem}{i}"), restart)).collect::<Vec<_>>())
 }
 
-fn annotations() -> impl Strategy<Value = Map<String, Value>> {
+/// What anybody may write as our record; the claims about `c0` are about what the author put there.
+const FORGED: [&str; 5] = [
+    "{}",
+    "not json",
+    r#"{"version":1,"made":{"spec/containers":"absent","spec/volumes":"absent","metadata/labels":"absent"}}"#,
+    r#"{"version":1,"containers":{"c0":{"capabilities":["NET_ADMIN","ALL"],"made":{"securityContext":"absent","env":"null"}}}}"#,
+    r#"{"version":1,"annotations":["theirs/key","memlock.dev/lock-by"],"containers":{"x":{"capabilities":["IPC_LOCK"]}}}"#,
+];
+
+fn annotations() -> BoxedStrategy<Map<String, Value>> {
     let word = |values: &'static [&'static str]| option::weighted(0.4, proptest::sample::select(values));
+    let rare = |values: &'static [&'static str]| option::weighted(0.1, proptest::sample::select(values));
+    let ways = (
+        word(&["current,future", "future,current,onfault"]),
+        rare(&["true", "false"]),
+        rare(&["ublk"]),
+        rare(&["/dev/ublkb0"]),
+        rare(&["x"]),
+    );
     (
         word(&["c0", "c0,c1", "s0", "c1, s0"]),
         word(&["true", "false"]),
@@ -122,10 +166,17 @@ fn annotations() -> impl Strategy<Value = Map<String, Value>> {
         word(&["512Mi", "unlimited"]),
         word(&["true", "false"]),
         word(&["true"]),
-        word(&["{}", "not json", "{\"version\":1,\"made\":{\"spec/containers\":\"absent\"}}"]),
+        word(&FORGED),
+        ways,
     )
-        .prop_map(|(containers, required, by, capability, agent, limit, flusher, gate, forged)| {
+        .prop_map(|(containers, required, by, capability, agent, limit, flusher, gate, forged, ways)| {
+            let (flags, verify_only, process, device, theirs) = ways;
             let all = [
+                (names::LOCK_FLAGS, flags),
+                (names::VERIFY_ONLY, verify_only),
+                (names::PROCESS, process),
+                (names::DEVICE, device),
+                ("theirs/key", theirs),
                 (names::SWAP_DEVICE, Some("true")),
                 (names::CONTAINERS, containers),
                 (names::REQUIRED, required),
@@ -139,19 +190,28 @@ fn annotations() -> impl Strategy<Value = Map<String, Value>> {
             ];
             all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?)))).collect()
         })
+        .boxed()
 }
 
-/// An opted-in pod.
-pub(super) fn pod() -> impl Strategy<Value = Value> {
+/// An opted-in pod. Boxed as its parts are: unboxed all of it together is more than the stack of a test.
+pub(super) fn pod() -> BoxedStrategy<Value> {
     let volumes = prop_oneof![
         4 => Just(json!([{ "name": "data", "emptyDir": {} }])),
         1 => Just(json!([{ "name": "memlock", "emptyDir": {} }])),
+        1 => Just(json!([{ "name": "memlock", "image": { "reference": "theirs" } }, { "name": "data" }])),
         1 => Just(Value::Null)
     ];
     let gates = prop_oneof![
         Just(json!([{ "conditionType": "theirs/Ready" }])),
         Just(json!([{ "conditionType": "memlock.dev/LockVerified" }])),
     ];
+    let ephemeral = Just(json!([{ "name": "debugger", "image": "d", "targetContainerName": "c0" }]));
+    let around = (
+        option::of(pod_security_context()),
+        option::weighted(0.2, any::<bool>()),
+        option::weighted(0.2, ephemeral),
+        option::of(Just(json!({ "x-owner": [{ "kind": "Later" }], "finalizers": ["theirs/x"] }))),
+    );
     (
         containers("c", 1..4, None),
         containers("i", 0..2, None),
@@ -160,9 +220,12 @@ pub(super) fn pod() -> impl Strategy<Value = Value> {
         any::<bool>(),
         option::of(volumes),
         option::of(gates),
+        around,
     )
-        .prop_flat_map(|(main, init, sidecars, mut annotations, copied, volumes, gates)| {
+        .prop_flat_map(|(main, init, sidecars, mut annotations, copied, volumes, gates, around)| {
+            let (security, host_users, ephemeral, unknown) = around;
             let mut metadata = Map::from_iter([("name".to_owned(), json!("p"))]);
+            metadata.extend(unknown.as_ref().and_then(Value::as_object).cloned().unwrap_or_default());
             if copied {
                 annotations.insert(names::STATUS.into(), json!("{\"state\":\"locked\"}"));
                 metadata.insert("labels".into(), json!({ names::STATE: "locked", "app": "x" }));
@@ -172,10 +235,14 @@ pub(super) fn pod() -> impl Strategy<Value = Value> {
             let spec = object(vec![
                 ("containers", Some(json!(main))),
                 ("initContainers", (!before.is_empty()).then(|| json!(before))),
+                ("ephemeralContainers", ephemeral),
+                ("securityContext", security),
+                ("hostUsers", host_users.map(Value::from)),
                 ("volumes", volumes),
                 ("readinessGates", gates),
             ]);
             decorated(spec)
                 .prop_map(move |spec| json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec }))
         })
+        .boxed()
 }
