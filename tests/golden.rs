@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
-use memlock_operator::domain::inject::{Agent, Delivery, Level, Row, Settings, inject, uninject};
+use memlock_operator::domain::inject::{Agent, Delivery, Level, Row, Settings, Verb, inject, uninject};
 use serde_json::{Value, json};
 
 /// Said by the file's name: `name[.level][.no-agent][.image-volume].json`.
@@ -27,9 +27,28 @@ fn without_outputs(mut raw: Value) -> Value {
     raw
 }
 
+/// What a denial tells people to do, by its reason.
+fn remedy(reason: &str) -> &'static str {
+    match reason {
+        "InvalidAnnotation" => "allowed are",
+        "UnknownContainer" => "name one of those and apply again",
+        "NoContainers" => "add one to spec.containers and apply again",
+        "Windows" => "run the swap device on Linux or remove the annotation",
+        "PodSecurity" => "allow it with kubectl label namespace",
+        "CapabilityDropped" => "from securityContext.capabilities.drop",
+        "NameTaken" => "rename it, or set memlock.dev/agent: \"false\"",
+        "AgentMissing" => "remove one of the two annotations",
+        "PreloadReferenced" => "set the container's command",
+        other => panic!("{other} is denied, and nobody has said what helps"),
+    }
+}
+
 #[test]
 fn decisions_and_patches() {
+    let mut seen = BTreeSet::new();
+    let mut pods = BTreeSet::new();
     insta::glob!("golden/pods/*.json", |path| {
+        pods.insert(path.file_name().unwrap().to_str().unwrap().to_owned());
         let raw: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let settings = settings(path);
         let injection = inject(&raw, &settings).unwrap();
@@ -41,26 +60,39 @@ fn decisions_and_patches() {
         json_patch::patch(&mut after, &undo).unwrap();
         assert_eq!(after, without_outputs(raw), "{}: taken back", path.display());
         let decision = injection.decision;
+        let reason = decision.reason.as_str();
+        seen.insert(reason);
+        if decision.verb == Verb::Deny {
+            assert!(decision.message.contains(remedy(reason)), "{}: {}", path.display(), decision.message);
+        }
         let rows: Vec<String> =
             decision.steps.iter().map(|step| format!("{}: {}", step.container, step.row.as_str())).collect();
         insta::assert_json_snapshot!(json!({
             "verb": format!("{:?}", decision.verb),
-            "reason": decision.reason.as_str(),
+            "reason": reason,
             "message": decision.message,
             "rows": rows,
             "warnings": decision.warnings,
             "patch": injection.patch,
         }));
     });
+    let rows = Row::ALL.map(Row::as_str);
+    let others =
+        ["NotOptedIn", "MirrorPod", "VerifyOnly", "Windows", "InvalidAnnotation", "UnknownContainer", "NoContainers"];
+    for reason in rows.into_iter().chain(others) {
+        assert!(seen.contains(reason), "no golden pod ends in {reason}");
+    }
+    for snapshot in snapshots() {
+        assert!(pods.contains(&snapshot), "the pod of the snapshot {snapshot} is gone");
+    }
 }
 
-#[test]
-fn every_row_has_a_case() {
+/// The pods that have a snapshot.
+fn snapshots() -> impl Iterator<Item = String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let golden = files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("golden__"));
-    let seen: String = golden.map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    for row in Row::ALL {
-        assert!(seen.contains(&format!("\"reason\": \"{}\"", row.as_str())), "no golden pod ends in {row:?}");
-    }
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    files.filter_map(|name| {
+        let pod = name.strip_prefix("golden__decisions_and_patches@")?.strip_suffix(".snap")?;
+        Some(pod.to_owned())
+    })
 }

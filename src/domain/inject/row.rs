@@ -53,22 +53,22 @@ pub enum Row {
     CapabilityDropped,
     /// The container is privileged or adds `ALL`, as root: nothing to add.
     AlreadyCapable,
-    /// A volume, path, container or variable that the agent needs is used for something else.
-    NameTaken,
     /// `lock-by: agent` without an agent.
     AgentMissing,
+    /// A volume, path, container or variable that the agent needs is used for something else.
+    NameTaken,
     /// `LD_PRELOAD` is needed and comes from a `ConfigMap` or `Secret`.
     PreloadReferenced,
     /// The launcher locks the daemon when it is started.
     LauncherLocks,
     /// A preloaded library locks the daemon when it is started.
     PreloadLocks,
+    /// The capability is granted.
+    CapabilityGranted,
     /// The launcher passes the capability on to a daemon that is not root.
     LauncherRaises,
     /// The capability is granted, and is probably not effective.
     ProbablyNotEffective,
-    /// The capability is granted.
-    CapabilityGranted,
 }
 
 impl Row {
@@ -77,14 +77,14 @@ impl Row {
         Self::PodSecurity,
         Self::CapabilityDropped,
         Self::AlreadyCapable,
-        Self::NameTaken,
         Self::AgentMissing,
+        Self::NameTaken,
         Self::PreloadReferenced,
         Self::LauncherLocks,
         Self::PreloadLocks,
+        Self::CapabilityGranted,
         Self::LauncherRaises,
         Self::ProbablyNotEffective,
-        Self::CapabilityGranted,
     ];
 
     /// The word itself.
@@ -149,97 +149,5 @@ pub(super) fn row(s: &Situation) -> Row {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BOTH: [bool; 2] = [false, true];
-
-    /// The full cross-product of the inputs: 3,072 of them.
-    fn everything() -> impl Iterator<Item = Situation> {
-        let flags = (0_u32..128).map(|bits| move |n: u32| bits & (1 << n) != 0);
-        flags.flat_map(|flag| {
-            [User::Root, User::NonRoot, User::Unknown].into_iter().flat_map(move |user| {
-                [LockBy::Daemon, LockBy::Agent].into_iter().flat_map(move |lock_by| {
-                    [CapabilitySource::Grant, CapabilitySource::Image].into_iter().flat_map(move |capability| {
-                        [Preload::Free, Preload::Referenced].into_iter().map(move |preload| Situation {
-                            refused: flag(0),
-                            dropped: flag(1),
-                            all: flag(2),
-                            user,
-                            command: flag(3),
-                            lock_by,
-                            capability,
-                            agent: flag(4),
-                            preload,
-                            taken: flag(5),
-                            flush: flag(6),
-                        })
-                    })
-                })
-            })
-        })
-    }
-
-    #[test]
-    fn every_row_is_reached() {
-        for wanted in Row::ALL {
-            assert!(everything().any(|s| row(&s) == wanted), "{wanted:?}");
-        }
-    }
-
-    #[test]
-    fn refusals_come_in_the_order_of_the_table() {
-        for s in everything() {
-            let found = row(&s);
-            assert_eq!(found == Row::PodSecurity, s.refused, "{s:?}");
-            assert_eq!(found == Row::CapabilityDropped, s.dropped && !s.refused, "{s:?}");
-        }
-    }
-
-    #[test]
-    fn what_needs_the_agent_is_never_promised_without_it() {
-        for s in everything().filter(|s| !s.agent || s.capability == CapabilitySource::Image) {
-            let found = row(&s);
-            assert!(!matches!(found, Row::LauncherLocks | Row::PreloadLocks | Row::LauncherRaises), "{s:?}");
-            let alone = s.lock_by == LockBy::Agent && !s.refused && !s.dropped;
-            assert_eq!(found == Row::AgentMissing, alone, "{s:?}");
-        }
-    }
-
-    #[test]
-    fn a_daemon_known_not_to_be_root_is_never_told_that_the_capability_is_enough() {
-        for s in everything().filter(|s| s.user == User::NonRoot && s.lock_by == LockBy::Daemon) {
-            assert!(!matches!(row(&s), Row::AlreadyCapable | Row::CapabilityGranted), "{s:?}");
-        }
-    }
-
-    #[test]
-    fn who_locks_by_the_agent_is_locked_by_it_or_refused() {
-        for s in everything().filter(|s| s.lock_by == LockBy::Agent) {
-            let found = row(&s);
-            assert!(found.is_refusal() || matches!(found, Row::LauncherLocks | Row::PreloadLocks), "{s:?}");
-        }
-    }
-
-    #[test]
-    fn a_program_is_only_launched_where_it_is_named() {
-        for s in everything().filter(|s| !s.command) {
-            assert!(!matches!(row(&s), Row::LauncherLocks | Row::LauncherRaises), "{s:?}");
-        }
-        for s in everything().filter(|s| s.command) {
-            assert!(!matches!(row(&s), Row::PreloadLocks | Row::PreloadReferenced), "{s:?}");
-        }
-    }
-
-    #[test]
-    fn names_of_ours_matter_only_where_they_are_used() {
-        for s in everything().filter(|s| row(s) == Row::NameTaken) {
-            assert!(s.taken && s.agent && s.capability == CapabilitySource::Grant, "{s:?}");
-        }
-        for untaken in BOTH {
-            for s in everything().filter(|s| !s.agent) {
-                assert_eq!(row(&s), row(&Situation { taken: untaken, ..s }), "{s:?}");
-            }
-        }
-    }
-}
+#[path = "row_tests.rs"]
+mod tests;
