@@ -1,16 +1,34 @@
-//! Time and allocations of one admission, from the bytes of a review to the bytes of the patch. Run by `make bench`.
+//! Time and allocations of one admission: of the decision alone, of a pod's bytes, and of a whole review as the webhook
+//! answers it. Run by `make bench`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a measurement may panic and prints")]
 
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{Request, StatusCode},
+};
 use divan::{AllocProfiler, Bencher, counter::BytesCount};
-use memlock_operator::domain::inject::{Agent, Delivery, Settings, inject};
+use http_body_util::BodyExt as _;
+use memlock_operator::{
+    domain::inject::{Agent, Delivery, Settings, inject},
+    webhook::{Metrics, router},
+};
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt as _;
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
 fn main() {
-    println!("pod of {} bytes", pod("daemon").to_string().len());
+    println!("pod of {} bytes in a review of {}", pod("daemon").to_string().len(), review("daemon").len());
+    let (runtime, router) = (runtime(), webhook());
+    for lock_by in ["daemon", "agent"] {
+        let answer: Value = serde_json::from_slice(&answer(&runtime, &router, &review(lock_by).into())).unwrap();
+        assert!(answer["response"]["patch"].is_string(), "what is measured is an injection: {answer}");
+    }
     divan::main();
 }
 
@@ -63,4 +81,43 @@ fn bytes_to_patch(bencher: Bencher<'_, '_>, lock_by: &str) {
         let pod: Value = serde_json::from_str(&bytes).unwrap();
         serde_json::to_vec(&inject(&pod, &settings).unwrap().patch).unwrap()
     });
+}
+
+/// What the API server posts when the pod is created.
+fn review(lock_by: &str) -> Vec<u8> {
+    let kind = json!({ "group": "", "version": "v1", "kind": "Pod" });
+    let resource = json!({ "group": "", "version": "v1", "resource": "pods" });
+    let user = json!({ "username": "system:serviceaccount:kube-system:statefulset-controller", "groups": ["system:authenticated"] });
+    let request = json!({
+        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "kind": kind, "requestKind": kind, "resource": resource,
+        "requestResource": resource, "namespace": "storage", "operation": "CREATE", "userInfo": user,
+        "object": pod(lock_by), "oldObject": null, "dryRun": false,
+        "options": { "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1" },
+    });
+    let review = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request });
+    serde_json::to_vec(&review).unwrap()
+}
+
+fn webhook() -> Router {
+    router(Metrics::register(&mut Registry::default()), settings().agent)
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+fn answer(runtime: &Runtime, router: &Router, review: &Bytes) -> Bytes {
+    runtime.block_on(async {
+        let request = Request::post("/mutate/privileged").body(Body::from(review.clone())).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.into_body().collect().await.unwrap().to_bytes()
+    })
+}
+
+/// A whole review through the webhook's routes, without socket and TLS.
+#[divan::bench(args = ["daemon", "agent"])]
+fn review_to_answer(bencher: Bencher<'_, '_>, lock_by: &str) {
+    let (runtime, router, review) = (runtime(), webhook(), Bytes::from(review(lock_by)));
+    bencher.counter(BytesCount::new(review.len())).bench(|| answer(&runtime, &router, &review));
 }
