@@ -1,10 +1,12 @@
 # What a person types. Each target is a script that can be run by itself.
 CACHE ?= $(or $(MEMLOCK_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memlock-operator)
 CARGO_DENY_VERSION := 0.20.2
+MDBOOK_VERSION := 0.5.4
+MDBOOK := $(CACHE)/tools/mdbook-$(MDBOOK_VERSION)/bin/mdbook
 CARGO_DENY := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 SCRIPTS = $(shell git grep -lE '^\#!/usr/bin/env bash|^\# shellcheck shell=bash')
 
-.PHONY: help demo demo-down test packages lint unit chart cluster-check e2e availability matrix podman fuzz fuzz-short bench arm64 image cluster cluster-down audit
+.PHONY: help demo demo-down test packages lint unit image-check reproducible sbom chart cluster-check e2e availability matrix podman fuzz fuzz-short bench arm64 image book cluster cluster-down audit
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -16,7 +18,7 @@ demo: ## a local cluster with the operator and three example pods
 demo-down: ## takes the demo away
 	demo/down
 
-test: packages lint unit chart cluster-check e2e podman fuzz-short ## everything that must hold before a change lands
+test: packages lint unit image-check chart cluster-check e2e podman fuzz-short ## everything that must hold before a change lands
 	@echo "all tests passed"
 
 packages: ## the Debian packages that the project needs
@@ -31,6 +33,9 @@ lint: $(CARGO_DENY) ## formatting, clippy, dependencies, scripts
 
 unit: ## unit, golden, property and HTTP tests
 	INSTA_UPDATE=no cargo test --locked
+
+image-check: ## the image: built twice alike, its files, labels and list of crates
+	tests/image
 
 chart: ## the chart's renders, schema and rules, with Helm 4 and 3
 	tests/cluster/cluster build
@@ -73,6 +78,15 @@ arm64: ## the agent on an emulated arm64 machine; fetches a kernel
 image: ## target/images/memlock-operator.tar
 	images/operator
 
+sbom: ## target/images/memlock-operator.cdx.json: what the image is made of
+	images/sbom
+
+reproducible: ## compiles the image twice, in two folders: the same bytes
+	tests/reproducible
+
+book: $(MDBOOK) ## target/book/index.html: the documentation for a browser
+	docs/book $(MDBOOK)
+
 cluster: ## a local Kubernetes; kubeconfig in target/cluster/kubeconfig
 	tests/cluster/cluster up
 
@@ -84,3 +98,6 @@ audit: $(CARGO_DENY) ## known vulnerabilities; fetches the advisory database
 
 $(CARGO_DENY):
 	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --root $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)
+
+$(MDBOOK):
+	cargo install mdbook --version $(MDBOOK_VERSION) --locked --no-default-features --features search --root $(CACHE)/tools/mdbook-$(MDBOOK_VERSION)

@@ -25,8 +25,8 @@ build_archive() {
   need buildah "install the package buildah"
   local store=(--root "$ROOT/target/buildah/$name/root" --runroot "$ROOT/target/buildah/$name/run" --storage-driver vfs)
   mkdir -p "$OUT"
-  # --timestamp 0: equal inputs give an equal image.
-  buildah "${store[@]}" build --quiet --isolation chroot --timestamp 0 --pull-never \
+  # Equal inputs give an equal image: no dates, and no label with buildah's version.
+  buildah "${store[@]}" build --quiet --isolation chroot --timestamp 0 --identity-label=false --pull-never \
     --file "$containerfile" --tag "$reference" "$@" "$context" > /dev/null
   # buildah will not write over an archive, and a half-written one must never look finished.
   rm -f "$OUT/$name.tar.new" "$OUT/$name.stamp"
