@@ -20,6 +20,7 @@ mod availability;
 mod chart;
 mod cluster;
 mod devices;
+mod docs;
 mod fleet;
 mod harmless;
 mod host;
