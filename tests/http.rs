@@ -6,6 +6,7 @@ use axum::{
     body::{Body, Bytes},
     http::{Request, StatusCode, header::CONTENT_TYPE},
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http_body_util::BodyExt;
 use memlock_operator::{
     domain::inject::{Agent, Delivery},
@@ -57,7 +58,7 @@ fn merged(mut base: Value, change: &Value) -> Value {
 }
 
 fn operations(response: &Value) -> Value {
-    let bytes: Vec<u8> = serde_json::from_value(response["patch"].clone()).expect("a patch");
+    let bytes = BASE64_STANDARD.decode(response["patch"].as_str().expect("a patch")).unwrap();
     serde_json::from_slice(&bytes).unwrap()
 }
 

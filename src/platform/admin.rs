@@ -1,6 +1,6 @@
 //! Plain HTTP for the kubelet and Prometheus: `/livez`, `/readyz`, `/metrics`, and pages of the process itself.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use axum::{
@@ -13,9 +13,21 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use super::{
+    listen::{self, Limits},
     metrics,
     runtime::{Readiness, Shutdown},
 };
+
+/// The kubelet opens a connection for each probe, and Prometheus keeps one.
+const LIMITS: Limits = Limits {
+    connections: 64,
+    handshake: Duration::from_secs(5),
+    headers: Duration::from_secs(5),
+    idle: Duration::from_mins(2),
+    request: Duration::from_secs(10),
+};
+/// Time for the pages that are being sent.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Serves until shutdown is requested; from then on the pod is unready because nobody answers.
 pub async fn serve(
@@ -27,11 +39,10 @@ pub async fn serve(
 ) -> Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: is the port taken?"))?;
-    let serving = axum::serve(listener, router(readiness, Arc::new(registry)).merge(pages));
-    tokio::select! {
-        result = serving => result.context("the admin listener failed"),
-        () = shutdown.requested() => Ok(()),
-    }
+    let pages = router(readiness, Arc::new(registry)).merge(pages);
+    let config = listen::Config { tls: None, limits: LIMITS, metrics: listen::Metrics::default(), drain: DRAIN };
+    listen::serve(listener, pages, config, shutdown.token()).await;
+    Ok(())
 }
 
 fn router(readiness: Readiness, registry: Arc<Registry>) -> Router {

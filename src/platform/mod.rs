@@ -5,6 +5,7 @@ pub mod certs;
 pub mod client;
 pub mod exec;
 pub mod lease;
+pub mod listen;
 pub mod metrics;
 pub mod runtime;
 pub mod telemetry;

@@ -43,4 +43,9 @@ impl Metrics {
         self.reviews.get_or_create(&Labels { allowed, reason }).inc();
         self.duration.observe(took.as_secs_f64());
     }
+
+    /// Refused before its body was there.
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.reviews.get_or_create(&Labels { allowed: "false", reason }).inc();
+    }
 }

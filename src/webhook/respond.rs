@@ -1,11 +1,10 @@
 //! Decision → `AdmissionReview` response. Always well-formed, always with the request's uid.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use kube::core::{
-    DynamicObject,
-    admission::{AdmissionResponse, AdmissionReview},
-};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use json_patch::Patch;
+use serde::{Serialize, Serializer, ser::Error};
 use tracing::info;
 
 use super::review::{Fault, Refused, Request};
@@ -16,39 +15,89 @@ const SPEAKER: &str = "memlock";
 
 /// What goes back, and what is counted of it.
 pub(super) struct Answer {
-    pub(super) review: AdmissionReview<DynamicObject>,
+    pub(super) review: Review,
     pub(super) allowed: bool,
     pub(super) reason: &'static str,
 }
 
+/// `admission.k8s.io/v1`, as far as it is answered.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Review {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response {
+    uid: String,
+    allowed: bool,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<Base64<Patch>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+/// Empty unless it was refused.
+#[derive(Default, Serialize)]
+struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
 impl Answer {
-    fn new(response: AdmissionResponse, reason: &'static str) -> Self {
+    fn new(response: Response, reason: &'static str) -> Self {
         Self { allowed: response.allowed, review: response.into_review(), reason }
+    }
+}
+
+impl Response {
+    fn allow(uid: &str) -> Self {
+        Self { uid: uid.to_owned(), allowed: true, ..Self::default() }
+    }
+
+    fn refuse(uid: &str, message: &str, code: u16, reason: &'static str) -> Self {
+        let message = format!("{SPEAKER}: {message}");
+        let status = Status { status: Some("Failure"), code: Some(code), message, reason: Some(reason) };
+        Self { uid: uid.to_owned(), status, ..Self::default() }
+    }
+
+    fn into_review(self) -> Review {
+        Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: self }
     }
 }
 
 /// Answers a request that could be read.
 pub(super) fn answer(request: &Request, settings: &Settings) -> Answer {
-    let mut response = blank(&request.uid);
-    response.allowed = true;
     let Some(pod) = &request.pod else {
-        return Answer::new(response, "NotAPodCreation");
+        return Answer::new(Response::allow(&request.uid), "NotAPodCreation");
     };
     let Injection { pod, decision, patch } = match inject::inject(pod, settings) {
         Ok(injection) => injection,
         Err(error) => return reject(&Refused { uid: request.uid.clone(), fault: Fault::BadPod(error) }),
     };
     let operations = patch.0.len();
+    let mut response = if decision.verb == Verb::Deny {
+        Response::refuse(&request.uid, &decision.message, 422, "Invalid")
+    } else {
+        let (patch, patch_type) = if operations > 0 { (Some(Base64(patch)), Some("JSONPatch")) } else { (None, None) };
+        Response { patch, patch_type, ..Response::allow(&request.uid) }
+    };
     response.audit_annotations = audit(&decision);
-    response.warnings = Some(decision.warnings.iter().map(|w| format!("{SPEAKER}: {w}")).collect());
-    if decision.verb == Verb::Deny {
-        response = refuse(response, &decision.message, 422, "Invalid");
-    } else if operations > 0 {
-        response = match response.with_patch(patch) {
-            Ok(patched) => patched,
-            Err(error) => refuse(blank(&request.uid), &error.to_string(), 500, "InternalError"),
-        };
-    }
+    response.warnings = decision.warnings.iter().map(|w| format!("{SPEAKER}: {w}")).collect();
     info!(
         uid = request.uid,
         namespace = request.namespace,
@@ -63,7 +112,7 @@ pub(super) fn answer(request: &Request, settings: &Settings) -> Answer {
 }
 
 /// What the API server's audit log keeps of it, a word for each chosen container.
-fn audit(decision: &inject::Decision) -> HashMap<String, String> {
+fn audit(decision: &inject::Decision) -> BTreeMap<&'static str, String> {
     let each = |say: fn(&Step) -> String| decision.steps.iter().map(say).collect::<Vec<_>>().join(",");
     let granted = |step: &&Step| !step.capabilities.is_empty();
     let granted: Vec<&str> = decision.steps.iter().filter(granted).map(|step| step.container.as_str()).collect();
@@ -73,34 +122,30 @@ fn audit(decision: &inject::Decision) -> HashMap<String, String> {
         ("rows", each(|step| step.row.as_str().to_owned())),
         ("granted", granted.join(",")),
     ];
-    all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)).collect()
+    all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// Answers a body that could not be read.
 pub(super) fn reject(refused: &Refused) -> Answer {
-    info!(uid = refused.uid, allowed = false, reason = refused.fault.reason(), "admission");
-    let mut response = refuse(blank(&refused.uid), &refused.fault.to_string(), 400, "BadRequest");
-    response.audit_annotations = [("reason".to_owned(), refused.fault.reason().to_owned())].into();
-    Answer::new(response, refused.fault.reason())
+    let reason = refused.fault.reason();
+    info!(uid = refused.uid, allowed = false, reason, "admission");
+    let mut response = Response::refuse(&refused.uid, &refused.fault.to_string(), 400, "BadRequest");
+    response.audit_annotations = [("reason", reason.to_owned())].into();
+    Answer::new(response, reason)
 }
 
 /// Answers a body that was not read to its end.
-pub(super) fn reject_transport(message: &str, code: u16, reason: &'static str) -> AdmissionReview<DynamicObject> {
+pub(super) fn reject_transport(message: &str, code: u16, reason: &'static str) -> Answer {
     info!(allowed = false, reason, "admission");
-    refuse(blank(""), message, code, reason).into_review()
+    Answer::new(Response::refuse("", message, code, reason), reason)
 }
 
-fn blank(uid: &str) -> AdmissionResponse {
-    let mut response = AdmissionResponse::invalid("");
-    response.result = kube::core::Status::default();
-    uid.clone_into(&mut response.uid);
-    response
-}
+/// Its JSON as base64, which is how bytes stand in JSON.
+struct Base64<T>(T);
 
-fn refuse(mut response: AdmissionResponse, message: &str, code: u16, reason: &str) -> AdmissionResponse {
-    response = response.deny(format!("{SPEAKER}: {message}"));
-    response.result.code = code;
-    reason.clone_into(&mut response.result.reason);
-    response.result.status = Some(kube::core::response::StatusSummary::Failure);
-    response
+impl<T: Serialize> Serialize for Base64<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = serde_json::to_vec(&self.0).map_err(S::Error::custom)?;
+        serializer.serialize_str(&BASE64_STANDARD.encode(json))
+    }
 }

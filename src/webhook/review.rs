@@ -1,8 +1,14 @@
 //! Bytes → a request that can be decided, or a refusal that carries the request's uid.
+//!
+//! Read in one pass, and of the pod only what a decision looks at: the managed fields are a third of it. What that pass cannot read is read again, slowly, to say why.
+
+use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use thiserror::Error;
+
+use super::{object, values};
 
 /// The only version we answer (`admissionReviewVersions: [v1]`).
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -36,6 +42,11 @@ pub(super) enum Fault {
     NoObject,
     #[error("the pod cannot be read ({0}): correct the manifest and apply again")]
     BadPod(serde_json::Error),
+    #[error(
+        "the pod holds more than {} values, more than any that works; take something out of it and apply again",
+        values::MOST
+    )]
+    TooManyValues,
 }
 
 impl Fault {
@@ -50,6 +61,7 @@ impl Fault {
             Self::NoUid => "NoUid",
             Self::NoObject => "NoObject",
             Self::BadPod(_) => "BadPod",
+            Self::TooManyValues => "TooManyValues",
         }
     }
 }
@@ -59,6 +71,17 @@ impl Fault {
 pub(super) struct Refused {
     pub(super) uid: String,
     pub(super) fault: Fault,
+}
+
+/// The review as the API server sends it.
+#[derive(Deserialize)]
+struct Review<'a> {
+    #[serde(rename = "apiVersion", borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    request: RawRequest<'a>,
 }
 
 #[derive(Deserialize)]
@@ -82,9 +105,12 @@ struct UidOnly {
 #[serde(rename_all = "camelCase")]
 struct RawRequest<'a> {
     #[serde(default)]
+    uid: String,
+    #[serde(default)]
     namespace: Option<String>,
     operation: String,
-    kind: Kind,
+    #[serde(borrow)]
+    kind: Kind<'a>,
     #[serde(default)]
     sub_resource: Option<String>,
     #[serde(default)]
@@ -94,54 +120,77 @@ struct RawRequest<'a> {
 }
 
 #[derive(Deserialize)]
-struct Kind {
-    #[serde(default)]
-    group: String,
-    version: String,
-    #[serde(rename = "kind")]
-    name: String,
+struct Kind<'a> {
+    #[serde(default, borrow)]
+    group: Cow<'a, str>,
+    #[serde(borrow)]
+    version: Cow<'a, str>,
+    #[serde(rename = "kind", borrow)]
+    name: Cow<'a, str>,
 }
 
 /// Reads a review.
 pub(super) fn decode(body: &[u8]) -> Result<Request, Refused> {
-    let nameless = |fault| Refused { uid: String::new(), fault };
-    if body.is_empty() {
-        return Err(nameless(Fault::Empty));
+    if let Ok(Review { api_version, kind, request }) = serde_json::from_slice(body)
+        && is_review(&api_version, &kind)
+        && !request.uid.is_empty()
+    {
+        return decide(request);
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|e| nameless(Fault::NotJson(e)))?;
-    let uid = envelope
-        .request
-        .and_then(|raw| serde_json::from_str::<UidOnly>(raw.get()).ok())
-        .unwrap_or(UidOnly { uid: String::new() })
-        .uid;
-    match read(&envelope, &uid) {
-        Ok(request) => Ok(Request { uid, ..request }),
-        Err(fault) => Err(Refused { uid, fault }),
-    }
+    Err(diagnose(body))
 }
 
-fn read(envelope: &Envelope<'_>, uid: &str) -> Result<Request, Fault> {
-    if envelope.kind != "AdmissionReview" || envelope.api_version != API_VERSION {
-        return Err(Fault::WrongKind { kind: envelope.kind.clone(), version: envelope.api_version.clone() });
-    }
-    let raw = envelope.request.ok_or(Fault::NoRequest)?;
-    let request: RawRequest<'_> = serde_json::from_str(raw.get()).map_err(Fault::BadRequest)?;
-    if uid.is_empty() {
-        return Err(Fault::NoUid);
-    }
+fn is_review(api_version: &str, kind: &str) -> bool {
+    kind == "AdmissionReview" && api_version == API_VERSION
+}
+
+fn decide(request: RawRequest<'_>) -> Result<Request, Refused> {
     let kind = &request.kind;
-    let is_pod = (kind.group.as_str(), kind.version.as_str(), kind.name.as_str()) == ("", "v1", "Pod");
+    let is_pod = (&*kind.group, &*kind.version, &*kind.name) == ("", "v1", "Pod");
     let whole = request.sub_resource.as_deref().unwrap_or_default().is_empty();
     let pod = if is_pod && whole && request.operation == "CREATE" {
-        let object = request.object.filter(|raw| raw.get() != "null").ok_or(Fault::NoObject)?;
-        Some(serde_json::from_str(object.get()).map_err(Fault::BadPod)?)
+        match pod(request.object) {
+            Ok(pod) => Some(pod),
+            Err(fault) => return Err(Refused { uid: request.uid, fault }),
+        }
     } else {
         None
     };
     Ok(Request {
-        uid: String::new(),
+        uid: request.uid,
         namespace: request.namespace.unwrap_or_default(),
         dry_run: request.dry_run.unwrap_or(false),
         pod,
     })
+}
+
+fn pod(raw: Option<&RawValue>) -> Result<Value, Fault> {
+    let raw = raw.map(RawValue::get).filter(|text| *text != "null").ok_or(Fault::NoObject)?;
+    if values::too_many(raw) {
+        return Err(Fault::TooManyValues);
+    }
+    object::parse(raw).map_err(Fault::BadPod)
+}
+
+/// Says what is wrong with a body that could not be read in one pass.
+fn diagnose(body: &[u8]) -> Refused {
+    let nameless = |fault| Refused { uid: String::new(), fault };
+    if body.is_empty() {
+        return nameless(Fault::Empty);
+    }
+    let envelope: Envelope<'_> = match serde_json::from_slice(body) {
+        Ok(envelope) => envelope,
+        Err(error) => return nameless(Fault::NotJson(error)),
+    };
+    let uid = envelope.request.and_then(|raw| serde_json::from_str::<UidOnly>(raw.get()).ok());
+    let uid = uid.map(|only| only.uid).unwrap_or_default();
+    let fault = match envelope.request.map(|raw| serde_json::from_str::<RawRequest<'_>>(raw.get())) {
+        _ if !is_review(&envelope.api_version, &envelope.kind) => {
+            Fault::WrongKind { kind: envelope.kind, version: envelope.api_version }
+        }
+        None => Fault::NoRequest,
+        Some(Err(error)) => Fault::BadRequest(error),
+        Some(Ok(_)) => Fault::NoUid,
+    };
+    Refused { uid, fault }
 }

@@ -1,17 +1,24 @@
 //! HTTP → bytes, with a limit on their size and on the time they take.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Path, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
 };
 
-use super::{Metrics, respond, review};
+use super::{
+    Metrics,
+    bodies::{ALL_BODIES, Bodies, Cut, Whole},
+    respond, review,
+};
 use crate::domain::inject::{Agent, Level, Settings};
 
 /// Where the API server posts reviews: the last part is the Pod Security level that the pod's namespace
@@ -25,59 +32,76 @@ const BODY_DEADLINE: Duration = Duration::from_secs(4);
 
 /// What every request needs.
 #[derive(Clone)]
-struct Shared {
+struct Shared(Arc<Common>);
+
+struct Common {
     metrics: Metrics,
     agent: Option<Agent>,
+    bodies: Bodies,
 }
 
 /// The webhook's routes, without a listener.
 pub fn router(metrics: Metrics, agent: Option<Agent>) -> Router {
-    Router::new().route(MUTATE_PATH, post(mutate)).with_state(Shared { metrics, agent })
+    let common = Common { metrics, agent, bodies: Bodies::default() };
+    Router::new().route(MUTATE_PATH, post(mutate)).with_state(Shared(Arc::new(common)))
 }
 
-async fn mutate(State(shared): State<Shared>, Path(level): Path<String>, request: Request) -> Response {
+async fn mutate(State(Shared(common)): State<Shared>, Path(level): Path<String>, request: Request) -> Response {
+    let refuse = |status: StatusCode, message: &str, reason| {
+        let answer = respond::reject_transport(message, status.as_u16(), reason);
+        common.metrics.refused(reason);
+        (status, Json(answer.review)).into_response()
+    };
     let level = match level.parse::<Level>() {
         Ok(level) => level,
-        Err(error) => return transport(StatusCode::NOT_FOUND, &error.to_string(), "NotFound"),
+        Err(error) => return refuse(StatusCode::NOT_FOUND, &error.to_string(), "NotFound"),
     };
-    let declared =
-        request.headers().get(axum::http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > MAX_BODY) {
-        return too_large();
-    }
-    let bytes = match read(request.into_body()).await {
-        Ok(bytes) => bytes,
-        Err(response) => return response,
+    let body = match read(&common.bodies, request.into_body()).await {
+        Ok(body) => body,
+        Err((status, message, reason)) => return refuse(status, &message, reason),
     };
     let start = Instant::now();
-    let (status, answer) = match review::decode(&bytes) {
-        Ok(request) => (StatusCode::OK, respond::answer(&request, &Settings { level, agent: shared.agent })),
+    let (status, answer) = match review::decode(body.bytes()) {
+        Ok(request) => (StatusCode::OK, respond::answer(&request, &Settings { level, agent: common.agent.clone() })),
         // The API server reads an answer only from a 200; without a uid nobody could match it.
         Err(refused) if refused.uid.is_empty() => (StatusCode::BAD_REQUEST, respond::reject(&refused)),
         Err(refused) => (StatusCode::OK, respond::reject(&refused)),
     };
-    shared.metrics.answered(answer.allowed, answer.reason, start.elapsed());
-    (status, Json(answer.review)).into_response()
+    let response = (status, Json(answer.review)).into_response();
+    common.metrics.answered(answer.allowed, answer.reason, start.elapsed());
+    response
 }
 
-async fn read(body: Body) -> Result<axum::body::Bytes, Response> {
-    match tokio::time::timeout(BODY_DEADLINE, to_bytes(body, MAX_BODY)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => {
-            let message =
-                format!("the request body did not arrive within {} s; send it again", BODY_DEADLINE.as_secs());
-            Err(transport(StatusCode::REQUEST_TIMEOUT, &message, "Timeout"))
+async fn read(bodies: &Bodies, body: Body) -> Result<Whole, (StatusCode, String, &'static str)> {
+    let cut = match tokio::time::timeout(BODY_DEADLINE, bodies.read(body, MAX_BODY)).await {
+        Ok(Ok(body)) => return Ok(body),
+        Ok(Err(cut)) => Some(cut),
+        Err(_) => None,
+    };
+    Err(match cut {
+        Some(Cut::TooLarge) => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "the request body is larger than {} MiB, more than any pod needs; send a smaller one",
+                MAX_BODY >> 20
+            ),
+            "RequestEntityTooLarge",
+        ),
+        Some(Cut::NoRoom) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            format!(
+                "request bodies of more than {} MiB came at a time, and this was the largest; send it again",
+                ALL_BODIES >> 20
+            ),
+            "TooManyRequests",
+        ),
+        Some(Cut::Broken) => {
+            (StatusCode::BAD_REQUEST, "the request body broke off; send it again".to_owned(), "BadRequest")
         }
-    }
-}
-
-fn too_large() -> Response {
-    let message =
-        format!("the request body is larger than {} MiB, more than any pod needs; send a smaller one", MAX_BODY >> 20);
-    transport(StatusCode::PAYLOAD_TOO_LARGE, &message, "RequestEntityTooLarge")
-}
-
-fn transport(status: StatusCode, message: &str, reason: &'static str) -> Response {
-    (status, Json(respond::reject_transport(message, status.as_u16(), reason))).into_response()
+        None => (
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the request body did not arrive within {} s; send it again", BODY_DEADLINE.as_secs()),
+            "Timeout",
+        ),
+    })
 }

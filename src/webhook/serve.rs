@@ -1,6 +1,6 @@
 //! The webhook process: certificate, listener, drain.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use axum::{
@@ -10,26 +10,31 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use axum_server::{
-    Handle, Server,
-    tls_rustls::{RustlsAcceptor, RustlsConfig},
-};
+use rustls::ServerConfig;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{AgentArgs, Metrics, router::router};
 use crate::platform::{
     admin,
     certs::{CertificateFiles, Follower, ServedMetrics, follow},
+    listen::{self, Limits},
     metrics,
     runtime::{Readiness, Shutdown, Supervisor},
 };
 
-/// Longest TLS handshake.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
-/// Longest wait for the headers of a request, which is also how long a connection may be idle. The API server closes
-/// its own after 90 s (Go's `IdleConnTimeout`): closing first would race with a review that it is just sending. That goes
-/// for the first request too: Go keeps a connection that was dialled for a review which then went over another one.
-const HEADER_DEADLINE: Duration = Duration::from_mins(2);
+/// Bounds of what strangers may open. An API server keeps 25 connections open, and one more for each further review that
+/// it waits for. It closes its own after 90 s (Go's `IdleConnTimeout`): closing first would race with a review that it
+/// is just sending. That goes for the first request too: Go keeps a connection that was dialled for a review which then
+/// went over another one. A request may take as long as the API server waits at most, and its body less.
+const LIMITS: Limits = Limits {
+    connections: 1_000,
+    handshake: Duration::from_secs(5),
+    headers: Duration::from_secs(5),
+    idle: Duration::from_mins(2),
+    request: Duration::from_secs(10),
+};
 
 /// Flags of `memlock-operator webhook`.
 #[derive(Debug, Clone, clap::Args)]
@@ -66,52 +71,47 @@ pub async fn run(args: Args) -> Result<()> {
     let files = CertificateFiles { certificate: args.tls_cert_file.clone(), key: args.tls_key_file.clone() };
     let mut registry = metrics::registry();
     let counted = Metrics::register(&mut registry);
+    let connections = listen::Metrics::register(&mut registry);
     let certificates = follow(files, ServedMetrics::register(&mut registry));
 
     supervisor
         .spawn("admin", admin::serve(args.admin_listen, readiness.clone(), registry, Router::new(), shutdown.clone()));
-    supervisor.spawn("webhook", serve(args, certificates, counted, readiness, shutdown));
+    supervisor.spawn("webhook", serve(args, certificates, counted, connections, readiness, shutdown));
     supervisor.run().await
 }
 
 async fn serve(
     args: Args,
-    certificates: impl Future<Output = (RustlsConfig, Follower)>,
+    certificates: impl Future<Output = (watch::Receiver<Arc<ServerConfig>>, Follower)>,
     metrics: Metrics,
+    connections: listen::Metrics,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<()> {
-    let Some((config, follower)) = shutdown.unless_stopped(certificates).await else { return Ok(()) };
+    let Some((newest, follower)) = shutdown.unless_stopped(certificates).await else { return Ok(()) };
     readiness.open("certificate");
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: is the port taken?", args.listen))?;
+    readiness.open("listener");
+    info!(address = %listener.local_addr().unwrap_or(args.listen), "listening");
 
-    let handle = Handle::new();
-    let acceptor = RustlsAcceptor::new(config).handshake_timeout(HANDSHAKE_DEADLINE);
-    let mut server: Server<SocketAddr, _> =
-        axum_server::bind(args.listen).acceptor(acceptor).handle(handle.clone()).first_request_timeout(HEADER_DEADLINE);
-    server.http_builder().http1().header_read_timeout(HEADER_DEADLINE);
-
-    let service = closing(router(metrics, args.agent.agent()), shutdown.clone());
-    let stop = async {
+    let stop = CancellationToken::new();
+    let drain = Duration::from_secs(args.drain);
+    let config = listen::Config { tls: Some(newest), limits: LIMITS, metrics: connections, drain };
+    let router = closing(router(metrics, args.agent.agent()), shutdown.clone());
+    let leave = async {
         shutdown.requested().await;
         readiness.close("listener");
         info!(seconds = args.endpoint_delay, "unready; serving on until the endpoints forget this pod");
         tokio::time::sleep(Duration::from_secs(args.endpoint_delay)).await;
-        info!(connections = handle.connection_count(), "draining");
-        handle.graceful_shutdown(Some(Duration::from_secs(args.drain)));
-        std::future::pending::<()>().await;
-    };
-    let announce = async {
-        if let Some(address) = handle.listening().await {
-            readiness.open("listener");
-            info!(%address, "listening");
-        }
+        stop.cancel();
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        result = server.serve(service.into_make_service()) => result.with_context(|| format!("cannot serve on {}: is the port taken?", args.listen)),
+        () = listen::serve(listener, router, config, stop.clone()) => Ok(()),
         never = follower.run() => match never {},
-        () = stop => Ok(()),
-        () = announce => Ok(()),
+        () = leave => Ok(()),
     }
 }
 

@@ -8,7 +8,6 @@
 
 use std::{convert::Infallible, io, path::PathBuf, sync::Arc, time::Duration};
 
-use axum_server::tls_rustls::RustlsConfig;
 use jiff::Timestamp;
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use rustls_pki_types::{
@@ -16,7 +15,7 @@ use rustls_pki_types::{
     pem::{self, PemObject},
 };
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 use super::{
@@ -78,7 +77,7 @@ pub struct Follower {
     served: Pair,
     /// What is held back, and until when.
     next: Option<(Pair, Instant)>,
-    config: RustlsConfig,
+    config: watch::Sender<Arc<ServerConfig>>,
     metrics: ServedMetrics,
 }
 
@@ -93,7 +92,7 @@ struct Pair {
 }
 
 /// Waits for a first good pair.
-pub async fn follow(files: CertificateFiles, metrics: ServedMetrics) -> (RustlsConfig, Follower) {
+pub async fn follow(files: CertificateFiles, metrics: ServedMetrics) -> (watch::Receiver<Arc<ServerConfig>>, Follower) {
     let mut last = String::new();
     loop {
         match load(&files).await {
@@ -101,8 +100,8 @@ pub async fn follow(files: CertificateFiles, metrics: ServedMetrics) -> (RustlsC
                 info!(file = %files.certificate.display(), "certificate loaded");
                 metrics.kept_out(false);
                 metrics.loaded(served.not_after);
-                let config = RustlsConfig::from_config(served.config.clone());
-                return (config.clone(), Follower { files, seen, served, next: None, config, metrics });
+                let (config, newest) = watch::channel(served.config.clone());
+                return (newest, Follower { files, seen, served, next: None, config, metrics });
             }
             Err(error) => {
                 metrics.kept_out(!matches!(error, CertificateError::Read { .. }));
@@ -169,7 +168,7 @@ impl Follower {
     }
 
     fn serve(&mut self, pair: Pair) {
-        self.config.reload_from_config(pair.config.clone());
+        self.config.send_replace(pair.config.clone());
         self.metrics.loaded(pair.not_after);
         self.served = pair;
         info!(file = %self.files.certificate.display(), "certificate changed");

@@ -28,7 +28,7 @@ fn metrics() -> ServedMetrics {
 }
 
 fn served(follower: &Follower) -> usize {
-    Arc::as_ptr(&follower.config.get_inner()) as usize
+    Arc::as_ptr(&*follower.config.borrow()) as usize
 }
 
 fn text(registry: &Registry) -> String {
@@ -122,11 +122,11 @@ async fn served_after(name: &str, first: &(String, String), second: &(String, St
     let folder = Folder::new(name);
     folder.put(&first.0, &first.1);
     let (config, follower) = follow(folder.0.clone(), metrics()).await;
-    let before = Arc::as_ptr(&config.get_inner()) as usize;
+    let before = Arc::as_ptr(&*config.borrow()) as usize;
     folder.put(&second.0, &second.1);
     let start = Instant::now();
     let changed = async {
-        while Arc::as_ptr(&config.get_inner()) as usize == before {
+        while Arc::as_ptr(&*config.borrow()) as usize == before {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
@@ -233,12 +233,12 @@ async fn a_chain_is_served_whole() {
 
     folder.put(&format!("{leaf}{between}"), &leaf_key.serialize_pem());
     let (config, follower) = follow(folder.0.clone(), metrics()).await;
-    assert_eq!(shake_hands(config.get_inner(), &anchor), Ok(()));
+    assert_eq!(shake_hands(config.borrow().clone(), &anchor), Ok(()));
     let above = signer(&CertificateDer::from_pem_slice(between.as_bytes()).unwrap());
     assert_eq!(follower.served.signer, above, "whoever trusts the root trusts the chain");
-    assert!(shake_hands(config.get_inner(), &authority().certificate).is_err(), "another root does not");
+    assert!(shake_hands(config.borrow().clone(), &authority().certificate).is_err(), "another root does not");
 
     folder.put(&leaf, &leaf_key.serialize_pem());
     let (config, _) = follow(folder.0.clone(), metrics()).await;
-    assert!(shake_hands(config.get_inner(), &anchor).is_err(), "the leaf alone does not reach the root");
+    assert!(shake_hands(config.borrow().clone(), &anchor).is_err(), "the leaf alone does not reach the root");
 }

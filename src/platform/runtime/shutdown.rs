@@ -23,6 +23,12 @@ impl Shutdown {
         self.0.is_cancelled()
     }
 
+    /// The request itself, for what takes it as such.
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.0.clone()
+    }
+
     /// Runs the future, or gives it up when stopping is asked for first.
     pub async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         self.0.run_until_cancelled(future).await
