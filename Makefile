@@ -71,6 +71,7 @@ bench: ## what it costs
 	cargo bench --locked --bench inject
 	benches/agent
 	benches/check
+	benches/scale
 
 arm64: ## the agent on an emulated arm64 machine; fetches a kernel
 	agent/tests/aarch64/run
