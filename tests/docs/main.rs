@@ -113,7 +113,7 @@ fn what_is_named_exists() {
             if let Some(target) = code.strip_prefix("make ").and_then(|rest| rest.split(' ').next()) {
                 assert!(targets.contains(&format!("\n{target}:")), "{page}: the Makefile has no `{code}`");
             }
-            let in_tree = ["src/", "tests/", "charts/", "benches/", "images/", "krew/", "fuzz/", "docs/"];
+            let in_tree = ["src/", "tests/", "charts/", "benches/", "images/", "krew/", "docs/"];
             let path = code.split(' ').next().unwrap_or_default();
             if in_tree.iter().any(|folder| path.starts_with(folder)) && !path.contains(['*', '{', '…']) {
                 assert!(Path::new(ROOT).join(path).exists(), "{page}: `{code}` is not there");

@@ -19,7 +19,7 @@ pub enum Start {
 }
 
 /// The pages with commands, in the order in which they are executed.
-pub const PAGES: [(&str, Start); 26] = [
+pub const PAGES: [(&str, Start); 30] = [
     ("README.md", Start::Nothing),
     ("charts/memlock-operator/README.md", Start::Nothing),
     ("docs/install.md", Start::Nothing),
@@ -44,6 +44,10 @@ pub const PAGES: [(&str, Start); 26] = [
     ("docs/runbooks/MemlockControllerDown.md", Start::OptedIn),
     ("docs/runbooks/MemlockVersionsDiffer.md", Start::OptedIn),
     ("docs/runbooks/MemlockChecksStopped.md", Start::OptedIn),
+    ("docs/runbooks/MemlockNobodyLeads.md", Start::OptedIn),
+    ("docs/runbooks/MemlockAuthorityNotTrusted.md", Start::OptedIn),
+    ("docs/runbooks/MemlockCertificateExpires.md", Start::OptedIn),
+    ("docs/runbooks/MemlockCertificateRejected.md", Start::OptedIn),
     ("docs/troubleshooting.md", Start::OptedIn),
     ("docs/operations.md", Start::OptedIn),
 ];

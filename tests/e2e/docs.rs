@@ -232,26 +232,12 @@ impl Installation {
 
     fn put_back(&self) -> Result<(), String> {
         let values = std::env::temp_dir().join(format!("memlock-e2e-docs-values-{}.json", std::process::id()));
-        fs::write(&values, &self.0).unwrap();
+        fs::write(&values, &self.0).map_err(|error| error.to_string())?;
         let file = values.to_str().unwrap();
-        let output = run(
-            "helm",
-            &[
-                "upgrade",
-                "--install",
-                RELEASE,
-                CHART,
-                "-n",
-                SYSTEM,
-                "--create-namespace",
-                "--values",
-                file,
-                "--wait",
-                "--timeout",
-                "90s",
-            ],
-        );
-        fs::remove_file(values).unwrap();
+        let place = ["-n", SYSTEM, "--create-namespace"];
+        let how = ["--values", file, "--wait", "--timeout", "90s"];
+        let output = run("helm", &[&["upgrade", "--install", RELEASE, CHART], &place[..], &how].concat());
+        drop(fs::remove_file(&values));
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 }
@@ -335,7 +321,7 @@ fn every_command_of_every_page_does_what_the_page_says() {
                 Err(said) => write!(wrong, "{page}:{}: {said}\n\n", block.line).unwrap(),
             }
         }
-        eprintln!("{page}: {} blocks of commands", count - before);
+        eprintln!("{page}: {} commands", count - before);
     }
     assert!(wrong.is_empty(), "{wrong}");
     if only.is_empty() {
