@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
     RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
@@ -85,4 +86,32 @@ fn accepts(trusted: &str, chain: &[Vec<u8>], at: Timestamp) -> Result<(), String
     let (leaf, above) = chain.split_first().unwrap();
     let name = ServerName::try_from(NAME).unwrap();
     verifier.verify_server_cert(leaf, above, &name, &[], now).map(drop).map_err(|error| error.to_string())
+}
+
+/// One leaf of an authority, and the authority's PEM.
+fn example() -> (Vec<Vec<u8>>, String) {
+    let mut above = CertificateParams::new(Vec::new()).unwrap();
+    above.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let (key, leaf_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let pem = above.self_signed(&key).unwrap().pem();
+    let leaf = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&leaf_key, &Issuer::new(above, key)).unwrap();
+    (vec![leaf.der().to_vec()], pem)
+}
+
+#[test]
+fn a_moment_of_distrust_in_the_record_is_found() {
+    let ((chain, own), (_, other)) = (example(), example());
+    let at = |second: i64| Timestamp::now() + jiff::SignedDuration::from_secs(second);
+    let (first, last) = (at(10), at(20));
+    let served = BTreeMap::from([(chain, Served { pod: "webhook".to_owned(), first, last })]);
+    let both = format!("{other}{own}");
+    let wrong = |states: [(i64, [&String; 2]); 3]| {
+        let state = |(second, entries): (i64, [&String; 2])| (at(second), entries.map(Clone::clone).to_vec());
+        untrusted(&states.map(state).into_iter().collect(), &served).len()
+    };
+    assert_eq!(wrong([(0, [&own, &own]), (12, [&both, &own]), (30, [&other, &other])]), 0, "never while it was served");
+    assert_eq!(wrong([(0, [&own, &own]), (12, [&other, &own]), (13, [&own, &own])]), 1, "one entry, for a second");
+    assert_eq!(wrong([(0, [&other, &other]), (15, [&own, &own]), (30, [&other, &other])]), 2, "from the start");
+    assert_eq!(wrong([(0, [&own, &own]), (12, [&String::new(), &own]), (13, [&own, &own])]), 1, "no authority at all");
 }
