@@ -71,6 +71,7 @@ bench: ## what it costs
 	cargo bench --locked --bench inject
 	benches/agent
 	benches/check
+	MEMLOCK_FULL=1 cargo test --locked --lib -- --nocapture heap_tests
 	benches/scale
 
 arm64: ## the agent on an emulated arm64 machine; fetches a kernel

@@ -63,7 +63,7 @@ pub(super) enum Assessment {
     /// Opted out, but marked by us: the marks must go.
     Clean,
     /// Nothing can be checked now; this is what is said until something changes.
-    Settled(Verdict),
+    Settled(Box<Verdict>),
     /// Some of the chosen containers run: check them.
     Check(Vec<Target>),
 }
@@ -77,20 +77,21 @@ pub(super) fn assess(pod: &PodView, classes: &[String]) -> Assessment {
         Err(error) => Err(error),
     };
     if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
-        return Assessment::Settled(Verdict::terminated());
+        return Assessment::Settled(Verdict::terminated().into());
     }
     let targets = match targets {
         Ok(targets) => targets,
-        Err(error) => return Assessment::Settled(Verdict::unknown(error.to_string())),
+        Err(error) => return Assessment::Settled(Verdict::unknown(error.to_string()).into()),
     };
     let foreign = |class: &&str| !classes.iter().any(|known| known == class);
     if let Some(class) = pod.spec.runtime_class_name.as_deref().filter(foreign) {
-        return Assessment::Settled(Verdict::unknown(format!(
+        let verdict = Verdict::unknown(format!(
             "the pod's runtime class {class} is not known to share the node's kernel, and under a kernel of its own a lock says nothing of the node's memory; if it shares it, add it to controller.runtimeClasses of the chart (--runtime-classes), else run swap devices with the default runtime"
-        )));
+        ));
+        return Assessment::Settled(verdict.into());
     }
     match targets.first() {
-        Some(first) if targets.iter().all(|target| target.id.is_none()) => Assessment::Settled(first.pending()),
+        Some(first) if targets.iter().all(|target| target.id.is_none()) => Assessment::Settled(first.pending().into()),
         _ => Assessment::Check(targets),
     }
 }

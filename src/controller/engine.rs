@@ -21,7 +21,7 @@ use super::{
     assess::Target,
     check::{Checked, Checker},
     debug::Question,
-    devices::{News, Subject},
+    devices::News,
     events::Events,
     metrics::Metrics,
     pod_view::{PodKey, PodView},
@@ -86,11 +86,7 @@ impl Engine {
                         if matches!(change, Change::Listed(_)) {
                             readiness.open("pods");
                         }
-                        self.tell(match &change {
-                            Change::Seen(pod) => News::Pod(Subject::of(pod, schedule.runtime_classes())),
-                            Change::Gone(key) => News::Gone(key.clone()),
-                            Change::Listed(left) => News::Pods(left.clone()),
-                        });
+                        self.tell(News::of(&change, schedule.runtime_classes()));
                         schedule.observe(change, Instant::now());
                     }
                     None => bail!("the watch of pods ended"),

@@ -40,7 +40,7 @@ pub(super) enum Place {
     /// In the index, until then.
     Due(Instant),
     /// In the queue for a slot of this node.
-    Queued(Lane, Arc<str>, Turn),
+    Queued(Box<(Lane, Arc<str>, Turn)>),
 }
 
 /// What the schedule knows of a pod.
@@ -213,7 +213,7 @@ impl Entry {
             match &self.assessment {
                 Assessment::Clean => return Some(Lane::Write),
                 Assessment::Settled(verdict) => {
-                    let verdict = verdict.clone();
+                    let verdict = verdict.as_ref().clone();
                     self.due = None;
                     self.want(Report::settled(verdict));
                 }

@@ -25,7 +25,7 @@ pub async fn look(
     let view: PodView = serde_json::from_value(pod.clone())?;
     Ok(match assess(&view, runtime_classes) {
         Assessment::Clean => None,
-        Assessment::Settled(verdict) => Some(vec![(String::new(), verdict)]),
+        Assessment::Settled(verdict) => Some(vec![(String::new(), *verdict)]),
         Assessment::Check(targets) => {
             let before = Past::on(&view, &targets).before(&targets, Instant::now());
             Some(Checker::new(client.clone()).check(&view.key(), &targets, &before).await.containers)

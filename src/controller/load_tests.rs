@@ -27,6 +27,8 @@ struct Cluster {
     now: Instant,
     /// Pods whose name begins like this hang.
     frozen: &'static str,
+    /// As the API server has them.
+    pods: HashMap<String, PodView>,
     ends: BinaryHeap<Reverse<(Instant, usize)>>,
     under_way: Vec<Option<Step>>,
     /// When each check began, and of which pod.
@@ -46,6 +48,7 @@ impl Cluster {
             start: now,
             now,
             frozen,
+            pods: HashMap::new(),
             ends: BinaryHeap::new(),
             under_way: Vec::new(),
             checks: Vec::new(),
@@ -57,7 +60,13 @@ impl Cluster {
     }
 
     fn add(&mut self, name: &str, node: &str) {
-        self.schedule.observe(Change::Seen(Box::new(running(name, node))), self.now);
+        self.show(running(name, node));
+    }
+
+    /// The pod looks like this now.
+    fn show(&mut self, pod: PodView) {
+        self.pods.insert(pod.key().name, pod.clone());
+        self.schedule.observe(Change::Seen(Box::new(pod)), self.now);
     }
 
     /// Adds a pod on which an earlier run of the controller reported this.
@@ -66,7 +75,7 @@ impl Cluster {
         let Assessment::Check(targets) = assess(&fresh, &[]) else { panic!("it runs") };
         let verdict = Verdict { state, reason, ..locked() };
         let report = Report::checked(verdict.clone(), &[("c".to_owned(), verdict)], &targets);
-        self.schedule.observe(Change::Seen(Box::new(patched(&fresh, &report))), self.now);
+        self.show(patched(&fresh, &report));
     }
 
     /// Lets the time pass.
@@ -122,7 +131,7 @@ impl Cluster {
                 if report.verdict.state != State::Pending {
                     self.verdicts.push((self.now, key.name.clone()));
                 }
-                self.schedule.observe(Change::Seen(Box::new(patched(&pod, &report))), self.now);
+                self.show(patched(&self.pods[&key.name], &report));
                 self.schedule.written(&key, pod.uid(), Some(report), Written::Done, self.now);
             }
             Step::Clean { .. } => panic!("nobody opts out here"),
@@ -220,7 +229,7 @@ async fn a_hanging_exec_is_not_followed_by_another_for_minutes_and_then_by_ever_
     assert_eq!(begun.len(), 6, "at 0, then after 5, 10, 20, 40 and 60 minutes: {begun:?}");
     let mut again = running("frozen", "x");
     again.status.container_statuses[0].container_id = Some("containerd://another".to_owned());
-    cluster.schedule.observe(Change::Seen(Box::new(again)), cluster.now);
+    cluster.show(again);
     cluster.run(Duration::from_secs(1));
     assert_eq!(cluster.checks.len(), 7, "a restart ends the wait");
 }

@@ -329,8 +329,12 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         annotations: Option<std::collections::BTreeMap<String, String>>,
     }
     let mut slim = Slim::deserialize(deserializer)?;
-    let ours =
-        |key: &String| key.starts_with(names::PREFIX) || key == names::DEFAULT_CONTAINER || key == names::MIRROR_POD;
+    // All but the webhook's record of what it changed, the longest of them, which is for people and `uninject`.
+    let ours = |key: &String| {
+        key.starts_with(names::PREFIX) && key != names::INJECTED
+            || key == names::DEFAULT_CONTAINER
+            || key == names::MIRROR_POD
+    };
     for keys in [&mut slim.labels, &mut slim.annotations].into_iter().flatten() {
         keys.retain(|key, _| ours(key));
     }

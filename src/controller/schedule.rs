@@ -167,7 +167,7 @@ impl Schedule {
             Lane::Write => (&mut self.writes, &self.anywhere),
         };
         slots.join(node, turn.clone());
-        entry.place = Place::Queued(lane, Arc::clone(node), turn);
+        entry.place = Place::Queued(Box::new((lane, Arc::clone(node), turn)));
     }
 
     /// A check ended. Gives whether what it found is to be told.
@@ -263,8 +263,10 @@ impl Schedule {
             Place::Due(due) => {
                 self.due.remove(&(due, Arc::clone(&entry.key)));
             }
-            Place::Queued(Lane::Check, node, turn) => self.checks.leave(&node, &turn),
-            Place::Queued(Lane::Write, node, turn) => self.writes.leave(&node, &turn),
+            Place::Queued(queued) => match *queued {
+                (Lane::Check, node, turn) => self.checks.leave(&node, &turn),
+                (Lane::Write, node, turn) => self.writes.leave(&node, &turn),
+            },
         }
     }
 

@@ -48,10 +48,6 @@ pub const PAGES: [(&str, Start); 30] = [
     ("docs/runbooks/MemlockAuthorityNotTrusted.md", Start::OptedIn),
     ("docs/runbooks/MemlockVersionsDiffer.md", Start::OptedIn),
     ("docs/runbooks/MemlockChecksStopped.md", Start::OptedIn),
-    ("docs/runbooks/MemlockNobodyLeads.md", Start::OptedIn),
-    ("docs/runbooks/MemlockAuthorityNotTrusted.md", Start::OptedIn),
-    ("docs/runbooks/MemlockCertificateExpires.md", Start::OptedIn),
-    ("docs/runbooks/MemlockCertificateRejected.md", Start::OptedIn),
     ("docs/troubleshooting.md", Start::OptedIn),
     ("docs/operations.md", Start::OptedIn),
 ];

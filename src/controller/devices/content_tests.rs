@@ -159,3 +159,17 @@ fn names_are_unique_and_fit() {
     assert!(!dotted.contains(".-") && !dotted.contains("--"), "{dotted}");
     assert_eq!(a, of(&format!("{}a", "p".repeat(252))));
 }
+
+#[test]
+fn the_names_of_a_pod_are_found_by_their_beginning() {
+    for length in 1..=253 {
+        for pod in ["p".repeat(length), format!("{}.q", "p".repeat(length.saturating_sub(2)))] {
+            let key = PodKey { namespace: "n".into(), name: pod };
+            let beginning = DeviceName::beginning(&key);
+            for container in ["c", "a-container", &"c".repeat(63)] {
+                let name = DeviceName::of(&key, container);
+                assert!(name >= beginning && name.name.starts_with(&beginning.name), "{name:?} {beginning:?}");
+            }
+        }
+    }
+}

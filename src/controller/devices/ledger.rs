@@ -3,7 +3,7 @@
 //! One call at a time an object, and few at a time in all: the pods' own status goes before.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     time::Duration,
 };
 
@@ -64,9 +64,8 @@ pub(super) enum Object {
 
 pub(super) struct Ledger {
     interval: Duration,
-    entries: HashMap<DeviceName, Entry>,
-    /// The chosen containers of each pod.
-    pods: HashMap<PodKey, Vec<Box<str>>>,
+    /// Boxed, so that a node of the tree with room to spare wastes little. In order, so that a pod's are side by side.
+    entries: BTreeMap<DeviceName, Box<Entry>>,
     due: BTreeSet<(Instant, DeviceName)>,
     under_way: usize,
     /// Lists still to come before it is known what stands, and anything is written.
@@ -97,8 +96,7 @@ impl Ledger {
     pub(super) fn new(interval: Duration, watches: usize) -> Self {
         Self {
             interval,
-            entries: HashMap::new(),
-            pods: HashMap::new(),
+            entries: BTreeMap::new(),
             due: BTreeSet::new(),
             under_way: 0,
             unlisted: watches,
@@ -109,17 +107,10 @@ impl Ledger {
     /// A pod of interest, as the watch shows it.
     pub(super) fn pod(&mut self, subject: Subject, now: Instant) {
         let Subject { key, uid, node, device, qos, containers } = subject;
-        let names: Vec<Box<str>> = containers.iter().map(|container| container.name.clone()).collect();
-        let before = self.pods.insert(key.clone(), names.clone()).unwrap_or_default();
-        for container in before.iter().filter(|container| !names.contains(container)) {
-            let name = DeviceName::of(&key, container);
-            if let Some(entry) = self.entries.get_mut(&name) {
-                (entry.chosen, entry.said) = (None, None);
-                self.touch(&name, now);
-            }
-        }
-        if names.is_empty() {
-            self.pods.remove(&key);
+        let names: HashSet<DeviceName> =
+            containers.iter().map(|container| DeviceName::of(&key, &container.name)).collect();
+        for name in self.chosen_of(&key).into_iter().filter(|name| !names.contains(name)) {
+            self.unchoose(&name, now);
         }
         for Container { name: container, id, settled } in containers {
             let name = DeviceName::of(&key, &container);
@@ -142,18 +133,35 @@ impl Ledger {
 
     /// The pod is gone, or does not concern us.
     pub(super) fn gone(&mut self, key: &PodKey, now: Instant) {
-        for container in self.pods.remove(key).unwrap_or_default() {
-            let name = DeviceName::of(key, &container);
-            if let Some(entry) = self.entries.get_mut(&name) {
-                (entry.chosen, entry.said) = (None, None);
-                self.touch(&name, now + COLLECTION);
-            }
+        for name in self.chosen_of(key) {
+            self.unchoose(&name, now + COLLECTION);
+        }
+    }
+
+    /// Names for the chosen containers of a pod.
+    fn chosen_of(&self, key: &PodKey) -> Vec<DeviceName> {
+        let beginning = DeviceName::beginning(key);
+        let with_it = |name: &DeviceName| name.namespace == key.namespace && name.name.starts_with(&beginning.name);
+        let chosen = |entry: &Entry| entry.chosen.as_ref().is_some_and(|chosen| *chosen.pod == *key.name);
+        let here = self.entries.range(&beginning..).take_while(|(name, _)| with_it(name));
+        here.filter(|(_, entry)| chosen(entry)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// There is to be no object.
+    fn unchoose(&mut self, name: &DeviceName, at: Instant) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            (entry.chosen, entry.said) = (None, None);
+            self.touch(name, at);
         }
     }
 
     /// These are all pods that concern us.
     pub(super) fn pods_are(&mut self, left: &HashSet<PodKey>, now: Instant) {
-        let gone: Vec<PodKey> = self.pods.keys().filter(|key| !left.contains(*key)).cloned().collect();
+        let pods = self.entries.iter().filter_map(|(name, entry)| {
+            let pod = entry.chosen.as_ref()?.pod.to_string();
+            Some(PodKey { namespace: name.namespace.clone(), name: pod })
+        });
+        let gone: HashSet<PodKey> = pods.filter(|key| !left.contains(key)).collect();
         for key in gone {
             self.gone(&key, now);
         }

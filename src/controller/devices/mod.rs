@@ -22,8 +22,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-pub(super) use self::subject::Subject;
-use self::{content::Said, ledger::Ledger, watch::watch, writer::Made};
+use self::{content::Said, ledger::Ledger, subject::Subject, watch::watch, writer::Made};
 use super::{
     assess::Target,
     check::Checked,
@@ -31,6 +30,7 @@ use super::{
     pod_view::PodKey,
     schedule::Written,
     status::{fnv, short_id},
+    watch::Change,
 };
 use crate::{
     api::SwapDevice,
@@ -39,6 +39,8 @@ use crate::{
 
 /// Longest name of an object.
 const MAX_NAME: usize = 253;
+/// Of it, what stands for the rest of a longer one.
+const TAIL: usize = "-0123456789abcdef".len();
 
 /// `namespace/name` of a `SwapDevice`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,10 +54,20 @@ impl DeviceName {
         let mut name = format!("{}.{container}", pod.name);
         if name.len() > MAX_NAME {
             let tail = format!("-{:016x}", fnv(&name));
-            name.truncate(MAX_NAME - tail.len());
+            name.truncate(MAX_NAME - TAIL);
             // No part of a name ends with these before another begins.
             name.truncate(name.trim_end_matches(['.', '-']).len());
             name.push_str(&tail);
+        }
+        Self { namespace: pod.namespace.clone(), name }
+    }
+
+    /// What all names for containers of the pod begin with; those of few other pods do.
+    fn beginning(pod: &PodKey) -> Self {
+        let mut name = format!("{}.", pod.name);
+        if name.len() >= MAX_NAME - TAIL {
+            name.truncate(MAX_NAME - TAIL);
+            name.truncate(name.trim_end_matches(['.', '-']).len());
         }
         Self { namespace: pod.namespace.clone(), name }
     }
@@ -78,6 +90,15 @@ pub(super) enum News {
 }
 
 impl News {
+    /// What the watch of pods saw.
+    pub(super) fn of(change: &Change, runtime_classes: &[String]) -> Self {
+        match change {
+            Change::Seen(pod) => Self::Pod(Subject::of(pod, runtime_classes)),
+            Change::Gone(key) => Self::Gone(key.clone()),
+            Change::Listed(left) => Self::Pods(left.clone()),
+        }
+    }
+
     /// The verdicts on these runs of the containers.
     pub(super) fn checked(key: &PodKey, uid: &str, targets: &[Target], checked: &Checked) -> Self {
         let said = checked.containers.iter().map(|(container, verdict)| {
@@ -188,3 +209,6 @@ async fn sleep_until(due: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod heap_tests;

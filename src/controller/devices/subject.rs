@@ -36,7 +36,7 @@ impl Subject {
         let targets = assess::choose(pod).ok().flatten().unwrap_or_default();
         let verdict = match assess::assess(pod, runtime_classes) {
             // Each waits by itself.
-            Assessment::Settled(verdict) if verdict.state != State::Pending => Some(verdict),
+            Assessment::Settled(verdict) if verdict.state != State::Pending => Some(*verdict),
             _ => None,
         };
         let device = targets.first().and_then(|target| target.wanted.device.as_deref()).map(Into::into);
