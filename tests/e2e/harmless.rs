@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -24,7 +24,11 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::{
-    cluster::{Namespace, apply, eventually, full, run, running_id},
+    cluster::{Namespace, apply, condition, eventually, eventually_within, full, label, run, running_id},
+    fleet::{
+        self,
+        observer::{Kinds, Observer},
+    },
     host,
     states::{self, says},
 };
@@ -146,15 +150,13 @@ fn a_check_that_hangs_leaves_nothing_behind() {
     apply(&states::pod(&namespace.0, "all", &json!({})));
     let id = running_id(&says(&namespace, "all", "ready")).unwrap();
     let before = processes(&id);
-    // Of the whole pod: the runtime refuses an exec where the container itself is frozen.
-    let freezer = host::group("freezer", &id).parent().unwrap().join("freezer.state");
     let mut most = 0;
     for _ in 0..rounds {
-        fs::write(&freezer, "FROZEN").unwrap();
+        let frozen = Frozen::pod_of(&id);
         let hanging = (0..at_once).map(|_| exec(&client, command(&namespace, "all", Duration::from_secs(1))));
         let ended = runtime.block_on(join_all(hanging));
         most = most.max(processes(&id));
-        fs::write(&freezer, "THAWED").unwrap();
+        drop(frozen);
         for outcome in ended {
             assert!(matches!(outcome, Err(ExecError::Deadline(_))), "{outcome:?}");
         }
@@ -167,4 +169,78 @@ fn a_check_that_hangs_leaves_nothing_behind() {
     let output = runtime.block_on(exec(&client, command(&namespace, "all", Duration::from_secs(10)))).unwrap();
     assert_eq!(judge(&parse(&output.stdout).unwrap(), &Wanted::default()).state, State::Locked);
     assert_eq!(running_id(&namespace.get("all").unwrap()), Some(id), "the same container");
+}
+
+/// Kinds of which nothing special is expected.
+const ANY: Kinds = Kinds { never_locked: &[], killed: &[], times: 0 };
+/// How soon a new pod has its verdict, whoever hangs beside it.
+const SOON: Duration = Duration::from_secs(2);
+/// The interval of the installation that the tests run on, its jitter, the deadline of an exec, and a write.
+const UNTIL_UNKNOWN: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_frozen_device_is_unknown_and_holds_up_no_other() {
+    let namespace = Namespace::new("frozen-device");
+    let observer = Observer::of(&namespace, ANY);
+    apply(&fleet::device(&namespace, "frozen", "all", &json!({})));
+    let id = running_id(&namespace.state("frozen", "locked")).unwrap();
+    let before = processes(&id);
+    let frozen = Frozen::pod_of(&id);
+    eventually_within(UNTIL_UNKNOWN, "a look that hangs", || {
+        if processes(&id) > before { Ok(()) } else { Err("nobody has come yet".to_owned()) }
+    });
+    let beside = |name: &str| {
+        apply(&fleet::device(&namespace, name, "all", &json!({})));
+        let took = eventually(&format!("a verdict on {name}"), || observer.wait(name).ok_or("none".to_owned()));
+        assert_eq!(label(&observer.pod(name).unwrap()), Some("locked"));
+        took
+    };
+    // While the look hangs, and while its node is held for one that may hang again.
+    let during = beside("during");
+    let pod = eventually_within(UNTIL_UNKNOWN, "unknown", || {
+        let pod = observer.pod("frozen").unwrap();
+        if label(&pod) == Some("unknown") { Ok(pod) } else { Err(format!("{:?}", label(&pod))) }
+    });
+    assert_eq!(running_id(&pod).as_ref(), Some(&id), "the same container");
+    assert_eq!(condition(&pod)["reason"], json!("CannotCheck"), "{}", condition(&pod));
+    let after = beside("after");
+    eprintln!(
+        "beside a frozen device: a verdict after {} ms while a look hung, {} ms later",
+        during.as_millis(),
+        after.as_millis()
+    );
+    assert!(during < SOON && after < SOON, "{during:?}, {after:?}");
+    let hanging = processes(&id) - before;
+    // Neither a look nor anything else says that it is locked, nor does another look come, for two intervals.
+    let since = Instant::now();
+    while since.elapsed() < UNTIL_UNKNOWN {
+        let pod = observer.pod("frozen").unwrap();
+        assert_eq!(label(&pod), Some("unknown"), "{}", condition(&pod));
+        assert!(processes(&id) <= before + hanging, "another look came while one hung");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    drop(frozen);
+    eventually("nothing but the daemon", || {
+        let now = processes(&id);
+        if now == before { Ok(()) } else { Err(format!("{now} processes, {before} before")) }
+    });
+    assert_eq!(running_id(&namespace.get("frozen").unwrap()), Some(id), "the same container");
+}
+
+/// A pod whose every process stands still, until this goes.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    /// Of the whole pod: the runtime refuses an exec where the container itself is frozen.
+    fn pod_of(id: &str) -> Self {
+        let state = host::group("freezer", id).parent().unwrap().join("freezer.state");
+        fs::write(&state, "FROZEN").unwrap();
+        Self(state)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        fs::write(&self.0, "THAWED").unwrap();
+    }
 }

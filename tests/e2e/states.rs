@@ -56,11 +56,16 @@ impl Truth {
     /// A mapping is safe when it is locked (`lo`) or of a kind that is never swapped: driver
     /// memory, hugetlb, dropped instead (`proc_pid_smaps(5)`).
     pub fn of(container_id: &str) -> Self {
+        Self::of_processes(&host::processes(container_id))
+    }
+
+    /// The same of a container's processes.
+    pub fn of_processes(pids: &[u32]) -> Self {
         let mut truth = Self::default();
-        for pid in host::processes(container_id) {
+        for pid in pids {
             // A thread that has ended shows no mappings. A zombie has no other, and nothing that could be swapped.
             let smaps = |folder: PathBuf| fs::read_to_string(folder.join("smaps")).ok().filter(|text| !text.is_empty());
-            let Some(smaps) = host::threads(pid).into_iter().find_map(smaps) else { continue };
+            let Some(smaps) = host::threads(*pid).into_iter().find_map(smaps) else { continue };
             truth.processes += 1;
             let (mut locked, mut size, mut mapping) = (false, 0, "");
             for line in smaps.lines() {
