@@ -3,6 +3,8 @@
 //!
 //! `MEMLOCK_FULL=1` (`make bench`): 150,000 pods; else 6,000.
 
+#![allow(clippy::print_stdout, reason = "a measurement prints")]
+
 use std::{
     collections::HashSet,
     convert::Infallible,
