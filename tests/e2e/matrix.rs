@@ -309,7 +309,8 @@ fn run_cells(namespace: &Namespace, cells: &[Cell], found: &mut BTreeMap<String,
                     found.insert(name.to_owned(), outcome);
                 }
             }
-            if waiting.is_empty() { Ok(()) } else { Err(format!("{waiting:?}")) }
+            let names: Vec<&str> = waiting.iter().map(|(name, _)| name.as_str()).collect();
+            if waiting.is_empty() { Ok(()) } else { Err(names.join(" ")) }
         });
         kubectl(&["-n", &namespace.0, "delete", "pods", "--all", "--wait=false"]);
     }
