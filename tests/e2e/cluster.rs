@@ -48,6 +48,17 @@ pub fn apply(manifest: &Value) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Minor version of the API server: `make matrix` runs the tests on an old one too.
+pub fn minor() -> u32 {
+    let version: Value = serde_json::from_str(&kubectl(&["get", "--raw", "/version"])).unwrap();
+    version["minor"].as_str().unwrap().parse().unwrap()
+}
+
+/// Whether pods can mount images; the chart refuses that delivery where they cannot.
+pub fn has_image_volumes() -> bool {
+    minor() >= 35
+}
+
 /// Asks until the answer is something, or panics with the last state.
 pub fn eventually<T>(what: &str, ask: impl FnMut() -> Result<T, String>) -> T {
     eventually_within(PATIENCE, what, ask)

@@ -80,6 +80,9 @@ prepare_state() {
   for file in "$source_dir"/config/flags/*; do
     render "$file" | sed -E 's/[[:space:]]+#.*//' >"$state/etc/${file##*/}.flags"
   done
+  for file in "$source_dir/config/$kubernetes"/*; do # what one version alone needs
+    [[ ! -e $file ]] || render "$file" | sed -E 's/[[:space:]]+#.*//' >>"$state/etc/${file##*/}.flags"
+  done
   # shellcheck disable=SC2086 # several flags in one variable
   [[ -z ${APISERVER_FLAGS:-} ]] || printf '%s\n' $APISERVER_FLAGS >>"$state/etc/kube-apiserver.flags"
 }

@@ -5,7 +5,7 @@ use std::{env, fmt::Write as _, fs, process::Output};
 use serde_json::{Value, json};
 
 use super::{CONTROLLER, documented};
-use crate::cluster::{Namespace, SYSTEM, kubectl, nbdkit, opted_in, run, succeed};
+use crate::cluster::{Namespace, SYSTEM, kubectl, minor, nbdkit, opted_in, run, succeed};
 
 /// kubectl with the account's own token and nothing else.
 struct Token(Vec<String>);
@@ -121,7 +121,9 @@ fn a_stolen_token_does_what_is_listed_and_nothing_else() {
     fs::write(folder.join("STATE"), labelled("memlock.dev/state", "unlocked")).unwrap();
 
     let mut table = "| with the token of the controller's account | answer |\n|---|---|\n".to_owned();
-    for command in BY_HAND {
+    // Pods are resized by a subresource since 1.32.
+    let resizes = minor() >= 32;
+    for command in BY_HAND.into_iter().filter(|command| resizes || !command.contains("resize")) {
         let filled = ["PHASE", "LABEL", "STATE"]
             .iter()
             .fold(command.to_owned(), |command, name| command.replace(name, folder.join(name).to_str().unwrap()));
@@ -137,5 +139,7 @@ fn a_stolen_token_does_what_is_listed_and_nothing_else() {
     }
 
     fs::remove_dir_all(folder).unwrap();
-    documented("rights", &table);
+    if resizes {
+        documented("rights", &table);
+    }
 }
