@@ -259,6 +259,11 @@ fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
         let cure = if locked_kb == 0 { remedy(process) } else { LOCK_EARLY.to_owned() };
         let message = format!("{who} has {swapped_kb} kB in swap now and {locked_kb} kB locked: {cure}");
         (State::Swapped, Reason::SwappedOut, message)
+    } else if lockable == 0 && locked_kb == 0 {
+        // In the middle of execve(2), as the runtime's own is before the daemon's first instruction.
+        let message =
+            format!("{who} has no memory that could be locked yet: it is just starting, and is looked at again");
+        (State::Unknown, Reason::CannotCheck, message)
     } else if locked_kb == 0 {
         let message = format!("{who} has locked none of its {lockable} kB: {}", remedy(process));
         (State::Unlocked, Reason::NotLocked, message)

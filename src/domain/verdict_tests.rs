@@ -51,6 +51,7 @@ fn with_mappings(process: &mut Process, explained_kb: u64, unexplained_kb: u64, 
 #[case::none_locked_but_all_explained(|p: &mut Process| { with_mappings(p, 436, 0, 0); p.locked_kb = 0; }, State::Unlocked, "")]
 #[case::swapped_although_locked(|p: &mut Process| p.swapped_kb = 25_604, State::Swapped, "without MCL_ONFAULT")]
 #[case::swapped_and_never_locked(|p: &mut Process| { p.swapped_kb = 4; p.locked_kb = 0; }, State::Swapped, "never called mlockall")]
+#[case::in_execve(|p: &mut Process| { p.size_kb = 32; p.locked_kb = 0; p.name = "runc:[2:INIT]".into(); }, State::Unknown, "just starting")]
 #[case::never_called(|p: &mut Process| p.locked_kb = 0, State::Unlocked, "never called mlockall")]
 #[case::root_without(|p: &mut Process| { p.locked_kb = 0; p.effective_capabilities = 0; }, State::Unlocked, "recreate the pod")]
 #[case::non_root(|p: &mut Process| { p.locked_kb = 0; p.effective_capabilities = 0; p.uid = 1000; }, State::Unlocked, "uid 1000")]
