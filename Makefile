@@ -64,7 +64,7 @@ fuzz-short: ## ten seconds of each fuzz target; without a nightly compiler skipp
 	elif [ "$${CI:-false}" = false ]; then echo "fuzz-short: skipped, because coverage needs a nightly compiler: rustup toolchain install nightly"; \
 	else echo "fuzz-short: coverage needs a nightly compiler: rustup toolchain install nightly" >&2; exit 1; fi
 
-fuzz: ## ten million inputs for each fuzz target; needs a nightly compiler, and an hour or two
+fuzz: ## ten million inputs for each fuzz target; needs a nightly compiler, and hours
 	fuzz/run --inputs 10000000
 
 bench: ## what it costs
