@@ -143,6 +143,11 @@ impl Entry {
         &self.node
     }
 
+    /// As it was last seen.
+    fn pod(&self) -> Option<PodView> {
+        self.pod.unpack(&self.key, &self.uid)
+    }
+
     pub(super) fn awaits_first_verdict(&self) -> bool {
         self.waiting_since.is_some()
     }
@@ -180,7 +185,7 @@ impl Entry {
 
     /// For people who ask what the schedule does.
     pub(super) fn rows(&self, now: Instant, time: Timestamp) -> Vec<Row> {
-        let said = self.pod.unpack().map(|pod| report::states(&pod, self.written.as_deref())).unwrap_or_default();
+        let said = self.pod().map(|pod| report::states(&pod, self.written.as_deref())).unwrap_or_default();
         let targets = targets(&self.assessment);
         let (last, error) = self.last.as_ref().map_or((None, None), |(last, error)| (Some(*last), error.as_deref()));
         let pod = Row {
@@ -219,7 +224,7 @@ impl Entry {
                 }
                 Assessment::Check(targets) => {
                     let speaks = |pod| report::speaks_of(&pod, self.written.as_deref(), targets);
-                    if self.wanted.is_none() && !self.pod.unpack().is_some_and(speaks) {
+                    if self.wanted.is_none() && !self.pod().is_some_and(speaks) {
                         // What stands there was said of a container that is no more.
                         self.want(Report::settled(Verdict::restarted()));
                     }
@@ -248,7 +253,7 @@ impl Entry {
 
     /// Begins the write that was decided.
     pub(super) fn write(&mut self) -> Option<Step> {
-        let pod = Box::new(self.pod.unpack()?);
+        let pod = Box::new(self.pod()?);
         let key = self.key.as_ref().clone();
         self.begin();
         let Some(report) = self.wanted.take() else {
@@ -308,7 +313,7 @@ impl Entry {
         if lost.peek().is_none() {
             return false;
         }
-        let Some(pod) = self.pod.unpack() else { return false };
+        let Some(pod) = self.pod() else { return false };
         let stood = |target| report::says_locked(&pod, self.written.as_deref(), target, targets);
         lost.any(|(target, _)| stood(target) && self.past.allows(target, now))
     }
@@ -323,7 +328,7 @@ impl Entry {
             self.told = Some(verdict.reason.as_str());
         }
         // The watch may have been quicker than the answer.
-        let shown = self.pod.unpack().is_some_and(|pod| report.stands_on(&pod));
+        let shown = self.pod().is_some_and(|pod| report.stands_on(&pod));
         self.written = (!shown).then_some(report);
         if outcome { self.waiting_since.take().map(|since| now - since) } else { None }
     }
@@ -347,7 +352,7 @@ impl Entry {
 
     fn want(&mut self, report: Report) {
         let report = report.with_past(targets(&self.assessment), &self.past);
-        let standing = self.pod.unpack().is_some_and(|pod| report.stands_on(&pod))
+        let standing = self.pod().is_some_and(|pod| report.stands_on(&pod))
             && self.written.as_ref().is_none_or(|written| report.is_like(written));
         self.wanted = (!standing).then(|| Box::new(report));
     }

@@ -48,8 +48,7 @@ const SETTLED: Duration = Duration::from_mins(3);
 /// Of the pods, one in so many is opted in.
 const SHARE: usize = 20;
 const FOR_A_WATCHED_POD: usize = 512;
-/// The goal is 2,048.
-const FOR_A_DEVICE: usize = 2_200;
+const FOR_A_DEVICE: usize = 2 << 10;
 const FOR_ALL: usize = 64 << 20;
 
 /// Each name, uid and id has the number in these digits.
