@@ -69,8 +69,10 @@ fuzz: ## ten million inputs for each fuzz target; needs a nightly compiler, and 
 
 bench: ## what it costs
 	cargo bench --locked --bench inject
+	cargo bench --locked --bench webhook
 	benches/agent
 	benches/check
+	benches/create
 	MEMLOCK_FULL=1 cargo test --locked --lib -- --nocapture heap_tests
 	benches/scale
 

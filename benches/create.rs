@@ -1,0 +1,72 @@
+//! What a webhook adds to the creation of a pod on a real API server. Run by `benches/create`, which brings the cluster.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a measurement may panic and prints"
+)]
+
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client, api::PostParams};
+use serde_json::{Value, json};
+
+/// Creations of each kind before those that count.
+const WARM_UP: usize = 100;
+
+fn pod(metadata: &Value) -> Pod {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+        "spec": { "containers": [{
+            "name": "server", "image": "registry.example/nbdkit:1", "command": ["/usr/bin/nbdkit", "--foreground", "--swap", "memory", "1G"],
+            "resources": { "requests": { "cpu": "10m", "memory": "64Mi" }, "limits": { "memory": "64Mi" } },
+        }] },
+    });
+    serde_json::from_value(pod).unwrap()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    // `cargo test` runs every target once.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
+    let each: usize = std::env::var("BENCH_CREATES").ok().map_or(1000, |text| text.parse().unwrap());
+    let pods: Api<Pod> = Api::namespaced(Client::try_default().await.unwrap(), "bench-create");
+    let annotated = |agent: &str| json!({ "name": "a", "annotations": { "memlock.dev/swap-device": "true", "memlock.dev/agent": agent } });
+    let kinds = [
+        ("no webhook, no policy", pod(&json!({ "name": "a" })), false),
+        ("MutatingAdmissionPolicy", pod(&json!({ "name": "a", "labels": { "bench": "policy" } })), true),
+        ("this webhook, capability only", pod(&annotated("false")), true),
+        ("this webhook, with the agent", pod(&annotated("true")), true),
+    ];
+    let parameters = PostParams { dry_run: true, ..PostParams::default() };
+    let mut took: [Vec<f64>; 4] = Default::default();
+    for n in 0..WARM_UP + each {
+        for (nth, (name, pod, capable)) in kinds.iter().enumerate() {
+            let start = Instant::now();
+            let created = pods.create(&parameters, pod).await.unwrap();
+            let lasted = start.elapsed().as_secs_f64() * 1e3;
+            let has = serde_json::to_string(&created).unwrap().contains("\"IPC_LOCK\"");
+            assert_eq!(has, *capable, "{name}: IPC_LOCK");
+            if n >= WARM_UP {
+                took[nth].push(lasted);
+            }
+        }
+    }
+    println!("{each} dry-run creations of each, in turns");
+    println!("{:<32} {:>10} {:>8} {:>12} {:>18}", "", "median ms", "p99 ms", "adds ms", "times the policy's");
+    let mut medians = [0.0; 4];
+    for (nth, (name, ..)) in kinds.iter().enumerate() {
+        took[nth].sort_unstable_by(f64::total_cmp);
+        medians[nth] = took[nth][each / 2];
+        let adds = medians[nth] - medians[0];
+        let times = if nth > 1 { format!("{:.2}", adds / (medians[1] - medians[0])) } else { String::new() };
+        println!("{name:<32} {:>10.3} {:>8.3} {adds:>12.3} {times:>18}", medians[nth], took[nth][each * 99 / 100]);
+    }
+}
