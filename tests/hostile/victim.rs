@@ -45,6 +45,7 @@ impl Victim {
             // As the image has it.
             .envs(["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"].map(|name| (name, "131072")))
             .env("MALLOC_ARENA_MAX", "2")
+            .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=300")
             .args(["webhook", "--agent-image", "memlock-operator:1"])
             .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
             .args(["--tls-cert-file".as_ref(), certificate.as_os_str(), "--tls-key-file".as_ref(), key.as_os_str()])
