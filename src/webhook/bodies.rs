@@ -148,6 +148,7 @@ impl Drop for Room {
 #[cfg(test)]
 mod tests {
     use axum::body::Bytes;
+    use tokio::task::JoinSet;
 
     use super::*;
 
@@ -165,12 +166,17 @@ mod tests {
         let first = bodies.read(Body::from(vec![b' '; LONGEST - 1]), LONGEST).await.unwrap();
         // It waits for its end, which does not come.
         let (sender, chunks) = futures::channel::mpsc::unbounded::<Result<Bytes, std::io::Error>>();
-        let waiting = tokio::spawn({
+        let mut waiting = JoinSet::new();
+        waiting.spawn({
             let bodies = bodies.clone();
             async move { bodies.read(Body::from_stream(chunks), LONGEST).await }
         });
         sender.unbounded_send(Ok(Bytes::from(vec![b' '; LONGEST]))).unwrap();
-        assert_eq!(waiting.await.unwrap().unwrap_err(), Cut::NoRoom, "the largest one itself went over the sum");
+        assert_eq!(
+            waiting.join_next().await.unwrap().unwrap().unwrap_err(),
+            Cut::NoRoom,
+            "the largest one itself went over the sum"
+        );
         assert_eq!(sum(&bodies), (7_400 + LONGEST - 1, 2));
 
         let another = bodies.read(Body::from(vec![b' '; 7_400]), LONGEST).await.unwrap();
@@ -183,7 +189,8 @@ mod tests {
     async fn one_that_only_holds_room_makes_room() {
         let bodies = Bodies::default();
         let (sender, chunks) = futures::channel::mpsc::unbounded::<Result<Bytes, std::io::Error>>();
-        let holding = tokio::spawn({
+        let mut holding = JoinSet::new();
+        holding.spawn({
             let bodies = bodies.clone();
             async move { bodies.read(Body::from_stream(chunks), LONGEST).await }
         });
@@ -193,7 +200,7 @@ mod tests {
         }
         let first = bodies.read(Body::from(vec![b' '; LONGEST - 100]), LONGEST).await.unwrap();
         let review = bodies.read(Body::from(vec![b' '; 7_400]), LONGEST).await.unwrap();
-        assert_eq!(holding.await.unwrap().unwrap_err(), Cut::NoRoom);
+        assert_eq!(holding.join_next().await.unwrap().unwrap().unwrap_err(), Cut::NoRoom);
         assert_eq!(sum(&bodies), (first.bytes().len() + review.bytes().len(), 2));
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Review {
 struct Response {
     uid: String,
     allowed: bool,
-    status: Status,
+    status: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch: Option<Base64<Patch>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,9 +45,9 @@ struct Response {
     warnings: Vec<String>,
 }
 
-/// Empty unless it was refused.
+/// The `Status` of Kubernetes; empty unless it was refused.
 #[derive(Default, Serialize)]
-struct Status {
+struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ impl Response {
 
     fn refuse(uid: &str, message: &str, code: u16, reason: &'static str) -> Self {
         let message = format!("{SPEAKER}: {message}");
-        let status = Status { status: Some("Failure"), code: Some(code), message, reason: Some(reason) };
+        let status = Outcome { status: Some("Failure"), code: Some(code), message, reason: Some(reason) };
         Self { uid: uid.to_owned(), status, ..Self::default() }
     }
 

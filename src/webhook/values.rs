@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn values_are_counted_and_what_stands_in_text_is_not() {
-        assert_eq!(count(br#"7"#), 1);
+        assert_eq!(count(br"7"), 1);
         assert_eq!(count(br#"{"a":[1,2,3],"b":{"c":"d"}}"#), 1 + 1 + 3 + 2);
         assert_eq!(count(br#"{"a":"[,{\",{","b":"\\"}"#), 3);
     }

@@ -172,8 +172,12 @@ impl Controller {
         let steps = self.schedule.steps(self.now);
         let calls = self.ledger.steps(self.now, Timestamp::UNIX_EPOCH);
         let busy = !(steps.is_empty() && calls.is_empty());
-        steps.into_iter().for_each(|step| self.end(step));
-        calls.into_iter().for_each(|call| self.answer(call));
+        for step in steps {
+            self.end(step);
+        }
+        for call in calls {
+            self.answer(call);
+        }
         busy
     }
 

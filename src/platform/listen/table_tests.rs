@@ -19,8 +19,8 @@ fn closed(place: &Place) -> bool {
 /// As if everything had happened that much earlier.
 fn age(place: &Place, by: Duration) {
     let mut state = lock(&place.connection.state);
-    state.since -= by;
-    state.useful -= by;
+    state.since = state.since.checked_sub(by).unwrap();
+    state.useful = state.useful.checked_sub(by).unwrap();
 }
 
 /// Looks at the deadlines that much later; whether it was asked to go, and closed at once.
@@ -90,13 +90,13 @@ fn each_stage_has_its_deadline() {
     let table = table();
     let second = Duration::from_secs(1);
     let handshake = table.enter().unwrap();
-    assert_eq!(swept(&table, &handshake, LIMITS.handshake - second), (false, false));
+    assert_eq!(swept(&table, &handshake, LIMITS.handshake.saturating_sub(second)), (false, false));
     assert_eq!(swept(&table, &handshake, second), (false, true));
 
     let headers = table.enter().unwrap();
     headers.connection.ready();
     headers.connection.heard();
-    assert_eq!(swept(&table, &headers, LIMITS.headers - second), (false, false));
+    assert_eq!(swept(&table, &headers, LIMITS.headers.saturating_sub(second)), (false, false));
     // Further bytes do not begin anew.
     headers.connection.heard();
     assert_eq!(swept(&table, &headers, second), (false, true));
@@ -105,13 +105,13 @@ fn each_stage_has_its_deadline() {
     request.connection.ready();
     let work = request.connection.begin();
     request.connection.heard();
-    assert_eq!(swept(&table, &request, LIMITS.request - second), (false, false));
+    assert_eq!(swept(&table, &request, LIMITS.request.saturating_sub(second)), (false, false));
     assert_eq!(swept(&table, &request, second), (false, true));
     drop((handshake, headers, work, request));
 
     let idle = table.enter().unwrap();
     idle.connection.ready();
-    assert_eq!(swept(&table, &idle, LIMITS.idle - second), (false, false));
+    assert_eq!(swept(&table, &idle, LIMITS.idle.saturating_sub(second)), (false, false));
     assert_eq!(swept(&table, &idle, second), (true, false), "is asked to go");
     assert_eq!(swept(&table, &idle, FAREWELL), (true, true), "and does not");
 }
