@@ -1,7 +1,13 @@
 //! Time and allocations of one admission: of the decision alone, of a pod's bytes, and of a whole review as the webhook
 //! answers it. Run by `make bench`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a measurement may panic and prints")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a measurement may panic and prints"
+)]
 
 use axum::{
     Router,

@@ -88,7 +88,7 @@ async fn main() {
         most = most.max(controller.resident());
     }
     let seconds = since.elapsed().as_secs_f64();
-    let cores = (controller.processor() - before).as_secs_f64() / seconds;
+    let cores = controller.processor().saturating_sub(before).as_secs_f64() / seconds;
     let (looks, writes) = (f64::from(gate.execs()) / seconds * 60.0, gate.writes());
     println!(
         "{MANY_DEVICES} devices for {seconds:.0} s: {looks:.0} looks a minute, {cores:.3} cores, {most} kB resident, writes beside the lease: {writes:?}"
@@ -97,7 +97,7 @@ async fn main() {
 
     let mut goal = |met: bool, what: &'static str| {
         if !met {
-            missed.push(what)
+            missed.push(what);
         }
     };
     goal(a_watched_pod <= FOR_A_WATCHED_POD, "memory for a watched pod");

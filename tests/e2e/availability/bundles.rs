@@ -74,6 +74,7 @@ pub fn untrusted(states: &BTreeMap<Timestamp, State>, served: &BTreeMap<Vec<Vec<
 }
 
 /// Whether a client that trusts these authorities accepts the chain then.
+#[allow(clippy::unwrap_in_result, reason = "the result is the client's word; anything else is a fault of the test")]
 fn accepts(trusted: &str, chain: &[Vec<u8>], at: Timestamp) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(trusted.as_bytes()).filter_map(Result::ok));

@@ -149,7 +149,7 @@ fn see(log: &Mutex<Log>, kinds: Kinds, at: Instant, pod: Value) {
         let told = seen.told.is_some();
         let killed = log.killed.entry(name.clone()).or_default();
         // Every other one dies before its verdict.
-        let now = is_of(kinds.killed, &name) && killed.len() < kinds.times && (told || killed.len() % 2 == 0);
+        let now = is_of(kinds.killed, &name) && killed.len() < kinds.times && (told || killed.len().is_multiple_of(2));
         if now && killed.insert(id.clone()) {
             kill(&id);
         }
