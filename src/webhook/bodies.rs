@@ -1,24 +1,42 @@
 //! Request bodies in memory, all of them together: no more than a fixed sum.
 //!
-//! Beyond it the largest is given up, so that a few large ones cannot keep an ordinary review out.
+//! Beyond it the largest is given up, so that a few large ones cannot keep an ordinary review out. Nor can they take its
+//! time: of the long ones two are read and answered at a time, and what waits for its turn stays in its socket.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::body::{Body, HttpBody};
 use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Largest sum in bytes; two of the largest bodies, or 2,000 ordinary ones.
 pub(super) const ALL_BODIES: usize = 16 * 1024 * 1024;
+/// A longer one waits for its turn; an ordinary review is 30 times shorter.
+const LONG: usize = 256 * 1024;
+/// Long ones at a time.
+const TURNS: usize = 2;
+/// Longest time to wait for a turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// First allocation for a body of unknown length.
 const FIRST: usize = 16 * 1024;
 
-/// Cheap to clone; all clones share the sum.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Bodies(Arc<Mutex<Held>>);
+/// Cheap to clone; all clones share the sum and the turns.
+#[derive(Debug, Clone)]
+pub(super) struct Bodies {
+    held: Arc<Mutex<Held>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self { held: Arc::default(), turns: Arc::new(Semaphore::new(TURNS)) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Held {
@@ -37,6 +55,7 @@ struct Share {
 #[derive(Debug)]
 pub(super) struct Whole {
     bytes: Vec<u8>,
+    turn: Option<OwnedSemaphorePermit>,
     _room: Room,
 }
 
@@ -47,6 +66,8 @@ pub(super) enum Cut {
     TooLarge,
     /// The largest when all together became too many.
     NoRoom,
+    /// Long, and others were for too long.
+    NoTurn,
     /// The connection broke.
     Broken,
 }
@@ -62,6 +83,16 @@ impl Whole {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// Gives its memory back, but not yet its turn.
+    pub(super) fn clear(&mut self) {
+        self.bytes = Vec::new();
+    }
+
+    /// Whether reading it as a review takes so long that others would wait for the thread.
+    pub(super) fn is_long(&self) -> bool {
+        self.turn.is_some()
+    }
 }
 
 impl Bodies {
@@ -73,17 +104,22 @@ impl Bodies {
             return Err(Cut::TooLarge);
         }
         let mut bytes = Vec::new();
+        // Before its first byte is read, if its length is known.
+        let mut turn = self.turn(declared.unwrap_or_default()).await?;
         loop {
             let frame = tokio::select! {
                 biased;
                 () = room.give_up.cancelled() => return Err(Cut::NoRoom),
                 frame = body.frame() => frame,
             };
-            let Some(frame) = frame else { return Ok(Whole { bytes, _room: room }) };
+            let Some(frame) = frame else { return Ok(Whole { bytes, turn, _room: room }) };
             let Ok(data) = frame.map_err(|_| Cut::Broken)?.into_data() else { continue };
             let length = bytes.len() + data.len();
             if length > longest {
                 return Err(Cut::TooLarge);
+            }
+            if turn.is_none() {
+                turn = self.turn(length).await?;
             }
             // Pages that are not written to are not there: what is declared costs nothing before it comes.
             if bytes.capacity() < length {
@@ -92,6 +128,17 @@ impl Bodies {
             }
             room.grow(data.len())?;
             bytes.extend_from_slice(&data);
+        }
+    }
+
+    /// `None`: it is so short that it needs none.
+    async fn turn(&self, length: usize) -> Result<Option<OwnedSemaphorePermit>, Cut> {
+        if length <= LONG {
+            return Ok(None);
+        }
+        match tokio::time::timeout(LONGEST_WAIT, self.turns.clone().acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            _ => Err(Cut::NoTurn),
         }
     }
 
@@ -105,7 +152,7 @@ impl Bodies {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,6 +230,23 @@ mod tests {
         assert_eq!(another.bytes().len(), 7_400);
         drop((small, first, another));
         assert_eq!(sum(&bodies), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_one_waits_for_its_turn_and_a_short_one_does_not() {
+        let bodies = Bodies::default();
+        let read = |length| {
+            let bodies = bodies.clone();
+            async move { bodies.read(Body::from(vec![b' '; length]), LONGEST).await }
+        };
+        let held = [read(LONG + 1).await.unwrap(), read(LONG + 1).await.unwrap()];
+        assert!(held.iter().all(Whole::is_long));
+        assert!(!read(LONG).await.unwrap().is_long());
+        assert_eq!(read(LONG + 1).await.unwrap_err(), Cut::NoTurn);
+        let unsized_body = Body::from_stream(futures::stream::iter([Ok::<_, std::io::Error>(vec![b' '; LONG + 1])]));
+        assert_eq!(bodies.read(unsized_body, LONGEST).await.unwrap_err(), Cut::NoTurn);
+        drop(held);
+        assert!(read(LONG + 1).await.unwrap().is_long());
     }
 
     #[tokio::test]

@@ -60,8 +60,20 @@ async fn mutate(State(Shared(common)): State<Shared>, Path(level): Path<String>,
         Ok(body) => body,
         Err((status, message, reason)) => return refuse(status, &message, reason),
     };
+    if !body.is_long() {
+        return answer(&common, level, body);
+    }
+    // Milliseconds, for which ordinary reviews do not wait.
+    let done = tokio::task::spawn_blocking(move || answer(&common, level, body)).await;
+    done.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+fn answer(common: &Common, level: Level, mut body: Whole) -> Response {
     let start = Instant::now();
-    let (status, answer) = match review::decode(body.bytes()) {
+    let request = review::decode(body.bytes());
+    // What follows copies as much of a pod once more.
+    body.clear();
+    let (status, answer) = match request {
         Ok(request) => (StatusCode::OK, respond::answer(&request, &Settings { level, agent: common.agent.clone() })),
         // The API server reads an answer only from a 200; without a uid nobody could match it.
         Err(refused) if refused.uid.is_empty() => (StatusCode::BAD_REQUEST, respond::reject(&refused)),
@@ -93,6 +105,11 @@ async fn read(bodies: &Bodies, body: Body) -> Result<Whole, (StatusCode, String,
                 "request bodies of more than {} MiB came at a time, and this was the largest; send it again",
                 ALL_BODIES >> 20
             ),
+            "TooManyRequests",
+        ),
+        Some(Cut::NoTurn) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "other large request bodies were in the way of this one; send it again".to_owned(),
             "TooManyRequests",
         ),
         Some(Cut::Broken) => {

@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use rustls::ServerConfig;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -90,9 +90,8 @@ async fn serve(
 ) -> Result<()> {
     let Some((newest, follower)) = shutdown.unless_stopped(certificates).await else { return Ok(()) };
     readiness.open("certificate");
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}: is the port taken?", args.listen))?;
+    let listener =
+        listen::bind(args.listen).with_context(|| format!("cannot listen on {}: is the port taken?", args.listen))?;
     readiness.open("listener");
     info!(address = %listener.local_addr().unwrap_or(args.listen), "listening");
 

@@ -3,11 +3,13 @@
 //!
 //! Every deadline below a request is here, kept by one sweep over the table instead of a timer a connection.
 
+mod bind;
 mod metrics;
 mod serve;
 mod table;
 mod watched;
 
+pub use bind::bind;
 pub use metrics::Metrics;
 pub use serve::{Config, serve};
 pub use table::Limits;
