@@ -12,7 +12,8 @@
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, api::PostParams};
+use memlock_operator::platform::client::connect;
 use serde_json::{Value, json};
 
 /// Creations of each kind before those that count.
@@ -37,7 +38,7 @@ async fn main() {
     }
     rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
     let each: usize = std::env::var("BENCH_CREATES").ok().map_or(1000, |text| text.parse().unwrap());
-    let pods: Api<Pod> = Api::namespaced(Client::try_default().await.unwrap(), "bench-create");
+    let pods: Api<Pod> = Api::namespaced(connect().await.unwrap(), "bench-create");
     let annotated = |agent: &str| json!({ "name": "a", "annotations": { "memlock.dev/swap-device": "true", "memlock.dev/agent": agent } });
     let kinds = [
         ("no webhook, no policy", pod(&json!({ "name": "a" })), false),

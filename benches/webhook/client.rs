@@ -62,6 +62,9 @@ impl Outcome {
     }
 }
 
+/// What carries the bytes of HTTP/2 beside its requests.
+type Drivers = JoinSet<hyper::Result<()>>;
+
 enum Connection {
     Http1 { stream: Box<TlsStream<TcpStream>>, request: Vec<u8>, answer: Vec<u8> },
     Http2 { sender: SendRequest<Full<Bytes>>, body: Bytes },
@@ -77,10 +80,10 @@ impl Connection {
         Self::Http1 { stream, request: [head.as_bytes(), body].concat(), answer: Vec::new() }
     }
 
-    async fn http2(server: &Server) -> SendRequest<Full<Bytes>> {
+    async fn http2(server: &Server, drivers: &mut Drivers) -> SendRequest<Full<Bytes>> {
         let stream = TokioIo::new(connect(server, b"h2").await);
         let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
-        tokio::spawn(connection);
+        drivers.spawn(connection);
         sender
     }
 
@@ -145,8 +148,9 @@ pub(super) async fn answer_length(server: &Server, body: &[u8]) -> usize {
 }
 
 pub(super) async fn run(server: &Server, body: &[u8], load: &Load) -> Outcome {
-    let mut connections = Vec::new();
-    let shared = if load.protocol == Protocol::Http2 { Some(Connection::http2(server).await) } else { None };
+    let (mut connections, mut drivers) = (Vec::new(), Drivers::new());
+    let shared =
+        if load.protocol == Protocol::Http2 { Some(Connection::http2(server, &mut drivers).await) } else { None };
     for _ in 0..load.at_a_time {
         connections.push(match &shared {
             Some(sender) => Connection::Http2 { sender: sender.clone(), body: Bytes::copy_from_slice(body) },

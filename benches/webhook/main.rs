@@ -4,8 +4,8 @@
 //! Reviews for each second of the process's own time (user and system) are the figure that does not depend on the
 //! client; the plain rate beside it does.
 //!
-//!   BENCH_SECONDS=COUNT   length of each load (10)
-//!   BENCH_SERVER=FILE     another binary that takes the same flags
+//! - `BENCH_SECONDS=COUNT`: length of each load (10)
+//! - `BENCH_SERVER=FILE`: another binary that takes the same flags
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +18,8 @@
 )]
 
 mod client;
+#[path = "../../tests/hostile/image.rs"]
+mod image;
 mod profile;
 mod review;
 mod server;
@@ -67,7 +69,7 @@ async fn measure(length: Duration) {
         client::run(&server, &body, &Load { length: Duration::from_secs(1), ..load }).await;
         let before = server.processor();
         let outcome = client::run(&server, &body, &load).await;
-        let used = server.processor() - before;
+        let used = server.processor().saturating_sub(before);
         let reviews = outcome.latencies.len() as f64;
         println!(
             "{name:<22} {:>9.0} {:>14.0} {:>13.1} {:>8.0} {:>8.0} {:>8.0} {:>11}",

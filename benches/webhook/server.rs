@@ -10,6 +10,8 @@ use std::{
 
 use rustls_pki_types::CertificateDer;
 
+use super::image;
+
 pub(super) struct Server {
     process: Child,
     folder: PathBuf,
@@ -40,10 +42,9 @@ impl Server {
         let binary =
             std::env::var("BENCH_SERVER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_memlock-operator").to_owned());
         let log = fs::File::create(folder.join("log")).unwrap();
-        // Flags and log as the chart has them, memory as the image does.
+        // Flags and log as the chart has them, the environment as the image has it.
         let process = Command::new("taskset")
-            .envs(["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"].map(|name| (name, "131072")))
-            .envs([("MALLOC_ARENA_MAX", "2"), ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=300")])
+            .envs(image::environment())
             .args([
                 "-c",
                 core,

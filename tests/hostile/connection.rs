@@ -1,7 +1,9 @@
 //! Connections to the webhook, and reviews over them.
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
 };
 
@@ -9,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -17,7 +19,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 /// How to get there.
 #[derive(Clone)]
 pub(crate) struct Way {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
+    process: u32,
     config: Arc<ClientConfig>,
 }
 
@@ -27,7 +30,7 @@ pub(crate) struct Answer {
 }
 
 impl Way {
-    pub(crate) fn new(address: SocketAddr, certificate: CertificateDer<'static>) -> Self {
+    pub(crate) fn new(address: SocketAddr, process: u32, certificate: CertificateDer<'static>) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(certificate).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -35,13 +38,18 @@ impl Way {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { address, config: Arc::new(config) }
+        Self { address, process, config: Arc::new(config) }
     }
 
     pub(crate) fn speaking(&self, protocol: &[u8]) -> Self {
         let mut config = (*self.config).clone();
         config.alpn_protocols = vec![protocol.to_vec()];
-        Self { address: self.address, config: Arc::new(config) }
+        Self { config: Arc::new(config), ..self.clone() }
+    }
+
+    /// How many connections and other files the webhook has open.
+    pub(crate) fn held(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process)).expect("the webhook runs").count()
     }
 
     /// Without TLS, from one of many addresses, so that ports do not run out.
@@ -82,7 +90,7 @@ pub(crate) fn of_pod(pod: &Value) -> Vec<u8> {
     review.to_string().into_bytes()
 }
 
-pub(crate) fn head(length: usize) -> String {
+fn head(length: usize) -> String {
     format!(
         "POST /mutate/privileged HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     )
@@ -90,20 +98,28 @@ pub(crate) fn head(length: usize) -> String {
 
 /// Posts a body and reads the answer, which may come before the body is sent.
 pub(crate) async fn post(stream: &mut TlsStream<TcpStream>, body: &[u8]) -> std::io::Result<Answer> {
-    let sent = async {
-        stream.write_all(head(body.len()).as_bytes()).await?;
-        stream.write_all(body).await?;
-        stream.flush().await
+    let (mut answers, mut requests) = tokio::io::split(stream);
+    let request = async {
+        requests.write_all(head(body.len()).as_bytes()).await?;
+        requests.write_all(body).await?;
+        requests.flush().await
     };
-    // A refusal in the middle of the body ends the connection; what was said before that can still be read.
-    let sent = sent.await;
+    let mut receive = pin!(receive(&mut answers));
+    tokio::select! {
+        biased;
+        answer = &mut receive => answer,
+        // A refusal in the middle of the body ends the connection; what was said before that can still be read.
+        sent = request => receive.await.map_err(|error| sent.err().unwrap_or(error)),
+    }
+}
+
+async fn receive(answers: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Answer> {
     let mut bytes = Vec::new();
     loop {
         if let Some(answer) = parse(&bytes) {
             return Ok(answer);
         }
-        if stream.read_buf(&mut bytes).await? == 0 {
-            sent?;
+        if answers.read_buf(&mut bytes).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }

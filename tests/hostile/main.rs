@@ -1,7 +1,7 @@
 //! The webhook as somebody who only wants to hurt would use it: the real process, over TLS on loopback.
 //!
 //! While each attack lasts, ordinary reviews are asked for over a connection that is kept and over new ones, and every one
-//! is answered within a second; the process never has more memory than half of what the chart gives it.
+//! is answered within two seconds; the process never has more memory of its own than half of what the chart gives it.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,5 @@
 mod attacks;
 mod bodies;
 mod connection;
+mod image;
 mod victim;
-
-/// One attack at a time: what is measured is the answer to it.
-static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

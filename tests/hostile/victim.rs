@@ -2,30 +2,57 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
+    panic,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use super::connection::{Way, post, review};
+use tokio::runtime;
+
+use super::{
+    connection::{Way, post, review},
+    image,
+};
 
 /// Half of the memory that the chart gives to a webhook pod.
 const MOST_MEMORY: u64 = 64 * 1024;
-/// Longest time that an ordinary review may take meanwhile.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest time that an ordinary review may take meanwhile, a new connection and its handshake included; the API server
+/// waits for 5 s. Far more than was seen (docs/performance.md), so that other work on the machine is no fault.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// An attacker has machines of its own; here it leaves the processors to the webhook and to its client where it can.
+const POLITENESS: i32 = 5;
 
-pub(crate) struct Victim {
+/// One attack at a time: what is measured is the answer to it.
+static ALONE: Mutex<()> = Mutex::new(());
+
+struct Victim {
     process: Child,
     folder: PathBuf,
-    pub(crate) way: Way,
+    way: Way,
     stop: Arc<AtomicBool>,
     good: Option<JoinHandle<Vec<Duration>>>,
+}
+
+/// Attacks a webhook that was started for it, and holds what it may do; the attack says in words what it did.
+pub(crate) fn attack<F: Future<Output = String>>(name: &str, attack: impl FnOnce(Way) -> F + Send + 'static) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let victim = Victim::start(name);
+    let way = victim.way.clone();
+    let attackers = thread::spawn(move || {
+        // Threads begin as polite as the one that started them.
+        rustix::process::nice(POLITENESS).unwrap();
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(attack(way))
+    });
+    let done = attackers.join().unwrap_or_else(|fault| panic::resume_unwind(fault));
+    victim.survived(&done);
 }
 
 fn free() -> SocketAddr {
@@ -33,7 +60,7 @@ fn free() -> SocketAddr {
 }
 
 impl Victim {
-    pub(crate) async fn start(name: &str) -> Self {
+    fn start(name: &str) -> Self {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let folder = std::env::temp_dir().join(format!("memlock-hostile-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
@@ -42,53 +69,56 @@ impl Victim {
         fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
         let (address, admin) = (free(), free());
         let process = Command::new(env!("CARGO_BIN_EXE_memlock-operator"))
-            // As the image has it.
-            .envs(["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"].map(|name| (name, "131072")))
-            .env("MALLOC_ARENA_MAX", "2")
-            .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=300")
+            .envs(image::environment())
             .args(["webhook", "--agent-image", "memlock-operator:1"])
             .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
             .args(["--tls-cert-file".as_ref(), certificate.as_os_str(), "--tls-key-file".as_ref(), key.as_os_str()])
+            .stdout(Stdio::null())
             .stderr(Stdio::from(fs::File::create(folder.join("log")).unwrap()))
             .spawn()
             .unwrap();
-        let way = Way::new(address, pair.cert.der().clone());
+        let way = Way::new(address, process.id(), pair.cert.der().clone());
         let start = Instant::now();
-        while way.plain(0).await.is_err() {
+        while TcpStream::connect(address).is_err() {
             assert!(start.elapsed() < Duration::from_secs(20), "the webhook does not listen");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            thread::sleep(Duration::from_millis(20));
         }
         let stop = Arc::new(AtomicBool::new(false));
         // On a thread of its own: what it waits for is the webhook, and not the attackers beside it.
         let good = thread::spawn({
             let (way, stop) = (way.clone(), stop.clone());
             move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(ask_on(way, stop))
             }
         });
         Self { process, folder, way, stop, good: Some(good) }
     }
 
-    /// Peak of resident memory in KiB.
-    fn peak(&self) -> u64 {
+    fn status(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("the webhook runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// The attack is over: what it did.
-    pub(crate) async fn survived(mut self, attack: &str) {
+    fn survived(mut self, attack: &str) {
         self.stop.store(true, Ordering::Relaxed);
         let good = self.good.take().expect("asked for once");
-        let joined = tokio::task::spawn_blocking(move || good.join()).await.unwrap();
-        let mut answers = joined.expect("ordinary reviews were answered");
+        let mut answers = good.join().expect("ordinary reviews were answered");
         answers.sort_unstable();
-        let (longest, peak) = (answers[answers.len() - 1], self.peak());
-        eprintln!("{attack}: peak {} MiB; {} ordinary reviews, the longest {longest:?}", peak / 1024, answers.len());
+        let (longest, peak) = (answers[answers.len() - 1], self.status("VmHWM:"));
+        // Pages of the program itself can be read again, and are many where it was not optimised.
+        let own = peak - self.status("RssFile:");
+        eprintln!(
+            "{attack}: peak {} MiB, {} MiB without the program; {} ordinary reviews, the longest {longest:?}",
+            peak / 1024,
+            own / 1024,
+            answers.len()
+        );
         assert!(answers.len() >= 10, "too few ordinary reviews to tell: {}", answers.len());
         assert!(longest < PATIENCE, "{longest:?}");
-        assert!(peak < MOST_MEMORY, "{peak} KiB");
+        assert!(own < MOST_MEMORY, "{own} KiB");
     }
 }
 
