@@ -115,6 +115,7 @@ impl Past {
     pub(super) fn begin(&mut self, targets: &[Target], now: Instant) -> Vec<Before> {
         self.look = When::Now;
         self.looked = targets.iter().filter(|target| self.allows(target, now)).filter_map(Looked::new).collect();
+        self.looked.shrink_to_fit();
         self.before(targets, now)
     }
 
@@ -229,6 +230,7 @@ impl Past {
         change(&mut run);
         // Most have nothing to tell, and thousands are kept.
         if run.left.is_some() || run.rests.is_some() {
+            self.runs.reserve_exact(1);
             self.runs.push(run);
         }
     }

@@ -29,9 +29,10 @@ async fn a_lock_that_is_gone_is_looked_for_twice_before_that_is_told() {
     for (second, told) in [(locked(), None), (unlocked(), Some("unlocked"))] {
         let mut schedule = schedule_with(pod(&json!({})), now);
         perform(&mut schedule, locked(), Written::Done, now);
-        let Step::Write { key, pod: view, report, .. } = only(schedule.steps(now)) else { panic!("a write is due") };
-        schedule.observe(Change::Seen(Box::new(standing(&report, &view))), now);
-        schedule.written(&key, view.uid(), Some(report), Written::Done, now);
+        let Step::Write { key, report, .. } = only(schedule.steps(now)) else { panic!("a write is due") };
+        let before = pod(&json!({}));
+        schedule.observe(Change::Seen(Box::new(standing(&report, &before))), now);
+        schedule.written(&key, before.uid(), Some(report), Written::Done, now);
         let at = schedule.next_due().unwrap();
         let Step::Check { key, uid, targets, .. } = only(schedule.steps(at)) else { panic!("a check is due") };
         assert!(!schedule.checked(&key, &uid, &targets, unlocked(), at), "nobody is told yet");
