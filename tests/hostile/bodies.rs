@@ -45,7 +45,7 @@ fn bodies_of_8_mib(#[case] what: &'static str, #[case] body: Vec<u8>) {
     attack("bodies", move |way| async move {
         let (length, statuses) = (body.len() / 1024, send(&way, body.leak()).await);
         let done = [200, 400].iter().filter_map(|status| statuses.get(status)).sum::<usize>();
-        assert!(done >= 2, "some of them are read to their end: {statuses:?}");
+        assert!(done >= 1, "some of them are read to their end: {statuses:?}");
         // Ordinary reviews go on for a moment after them.
         tokio::time::sleep(Duration::from_millis(500)).await;
         format!("{AT_A_TIME} bodies of {length} KiB, {what}, answered {statuses:?} (0: closed)")
