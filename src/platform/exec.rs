@@ -53,9 +53,9 @@ pub enum ExecError {
     /// The stream ended without the exit status.
     #[error("the connection to the container broke before the command ended")]
     Broken,
-    /// A policy, or a right that is missing. The client keeps the code of such an answer and not its words.
-    #[error("the API server refused the command with HTTP status {0}")]
-    Refused(u16),
+    /// A policy, or a right that is missing.
+    #[error("the API server refused the command ({0})")]
+    Refused(String),
     /// The API server gave another error, or did not answer.
     #[error(transparent)]
     Api(kube::Error),
@@ -82,10 +82,12 @@ impl ExecError {
 impl From<kube::Error> for ExecError {
     fn from(error: kube::Error) -> Self {
         match error {
+            kube::Error::Api(status) if matches!(status.code, 403 | 422) => Self::Refused(status.message),
+            // An answer whose words could not be read.
             kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code))
                 if matches!(code.as_u16(), 403 | 422) =>
             {
-                Self::Refused(code.as_u16())
+                Self::Refused(format!("HTTP status {code}"))
             }
             other => Self::Api(other),
         }
@@ -175,6 +177,15 @@ mod tests {
     fn exit_codes(#[case] status: serde_json::Value, #[case] expected: Result<i32, &str>) {
         let status: Status = serde_json::from_value(status).unwrap();
         assert_eq!(exit_code(&status).map_err(|e| e.reason()), expected);
+    }
+
+    #[rstest]
+    #[case::by_a_policy(422, "Refused")]
+    #[case::for_want_of_a_right(403, "Refused")]
+    #[case::no_kubelet(500, "Api")]
+    fn who_refuses_is_told_from_who_fails(#[case] code: u16, #[case] reason: &str) {
+        let status: kube::core::Status = serde_json::from_value(json!({ "code": code, "message": "no" })).unwrap();
+        assert_eq!(ExecError::from(kube::Error::Api(status.boxed())).reason(), reason);
     }
 
     #[rstest]

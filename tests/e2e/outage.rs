@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use crate::{
     chart::CHART,
     cluster::{
-        Namespace, RELEASE, SYSTEM, condition, controller_log, eventually, kubectl, label, leader, nbdkit, opted_in,
-        page, run, running_id, succeed,
+        Namespace, RELEASE, SYSTEM, condition, controller_log, eventually, eventually_within, kubectl, label, leader,
+        nbdkit, opted_in, page, run, running_id, succeed,
     },
     host,
 };
@@ -23,6 +23,9 @@ use crate::{
 const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/cluster");
 /// As long as the control plane of a cluster with one of each may be away for an upgrade.
 const OUTAGE: Duration = Duration::from_mins(1);
+
+/// How long scheduler and kubelet may need after it.
+const OTHERS: Duration = Duration::from_mins(3);
 
 /// A component that is stopped, and started again whatever comes.
 struct Stopped(&'static str);
@@ -65,8 +68,14 @@ fn works_again(namespace: &Namespace, name: &str) {
         if created.status.success() || said.contains("AlreadyExists") { Ok(()) } else { Err(said) }
     });
     let admitted = start.elapsed();
+    // Scheduler and kubelet take their time to find the API server again.
+    eventually_within(OTHERS, "a running container", || {
+        let pod = namespace.get(name).ok_or("no such pod")?;
+        running_id(&pod).map(drop).ok_or_else(|| pod["status"].to_string())
+    });
+    let running = start.elapsed();
     namespace.state(name, "locked");
-    eprintln!("admitted after {admitted:.1?}, locked after {:.1?}", start.elapsed());
+    eprintln!("admitted after {admitted:.1?}, running after {running:.1?}, locked after {:.1?}", start.elapsed());
 }
 
 /// The value of a series, 0 where it is not there yet.
@@ -113,7 +122,7 @@ fn the_api_server_is_away_for_a_minute() {
     }
     works_again(&namespace, "new");
     assert_eq!(label(&namespace.get("stays").unwrap()), Some("locked"), "nothing was forgotten");
-    eventually("the verdict of the new container", || {
+    eventually_within(OTHERS, "the verdict of the new container", || {
         let pod = namespace.get("restarts").unwrap();
         let id = running_id(&pod).ok_or("not running")?;
         let newer =
