@@ -178,6 +178,8 @@ async fn what_cannot_be_followed_is_denied_with_a_remedy(#[case] object: Value, 
 #[case::a_list(b"[]".to_vec(), StatusCode::BAD_REQUEST, "", "not JSON")]
 #[case::no_request(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#.to_vec(), StatusCode::BAD_REQUEST, "", "has no request")]
 #[case::no_uid(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"operation":"CREATE","kind":{"version":"v1","kind":"Pod"}}}"#.to_vec(), StatusCode::BAD_REQUEST, "", "has no uid")]
+#[case::request_as_a_list(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":["u-3"]}"#.to_vec(), StatusCode::BAD_REQUEST, "", "cannot be read")]
+#[case::values_in_their_order(br#"["admission.k8s.io/v1","AdmissionReview",["u-4","n","CREATE",["","v1","Pod"],null,null,null]]"#.to_vec(), StatusCode::BAD_REQUEST, "", "not JSON")]
 #[case::request_unreadable(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-2","operation":5}}"#.to_vec(), StatusCode::OK, "u-2", "cannot be read")]
 #[case::no_object(br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u-2","operation":"CREATE","kind":{"version":"v1","kind":"Pod"},"object":null}}"#.to_vec(), StatusCode::OK, "u-2", "carries no object")]
 #[case::v1beta1(review(&pod("true")).to_string().replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1").into_bytes(), StatusCode::OK, "u-1", "v1beta1")]

@@ -1,10 +1,14 @@
 //! Bytes → a request that can be decided, or a refusal that carries the request's uid.
 //!
-//! Read in one pass, and of the pod only what a decision looks at: the managed fields are a third of it. What that pass cannot read is read again, slowly, to say why.
+//! Read in one pass, and of the pod only what a decision looks at: the managed fields are a third of it. What that pass
+//! cannot read is read again, slowly, to say why.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 
@@ -73,6 +77,27 @@ pub(super) struct Refused {
     pub(super) fault: Fault,
 }
 
+/// A JSON object and nothing else: for a derived type a list of its values, in their order, would do as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
 /// The review as the API server sends it.
 #[derive(Deserialize)]
 struct Review<'a> {
@@ -81,7 +106,7 @@ struct Review<'a> {
     #[serde(borrow)]
     kind: Cow<'a, str>,
     #[serde(borrow)]
-    request: RawRequest<'a>,
+    request: Object<RawRequest<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -110,7 +135,7 @@ struct RawRequest<'a> {
     namespace: Option<String>,
     operation: String,
     #[serde(borrow)]
-    kind: Kind<'a>,
+    kind: Object<Kind<'a>>,
     #[serde(default)]
     sub_resource: Option<String>,
     #[serde(default)]
@@ -131,7 +156,7 @@ struct Kind<'a> {
 
 /// Reads a review.
 pub(super) fn decode(body: &[u8]) -> Result<Request, Refused> {
-    if let Ok(Review { api_version, kind, request }) = serde_json::from_slice(body)
+    if let Ok(Object(Review { api_version, kind, request: Object(request) })) = serde_json::from_slice(body)
         && is_review(&api_version, &kind)
         && !request.uid.is_empty()
     {
@@ -145,7 +170,7 @@ fn is_review(api_version: &str, kind: &str) -> bool {
 }
 
 fn decide(request: RawRequest<'_>) -> Result<Request, Refused> {
-    let kind = &request.kind;
+    let Object(kind) = &request.kind;
     let is_pod = (&*kind.group, &*kind.version, &*kind.name) == ("", "v1", "Pod");
     let whole = request.sub_resource.as_deref().unwrap_or_default().is_empty();
     let pod = if is_pod && whole && request.operation == "CREATE" {
@@ -179,12 +204,12 @@ fn diagnose(body: &[u8]) -> Refused {
         return nameless(Fault::Empty);
     }
     let envelope: Envelope<'_> = match serde_json::from_slice(body) {
-        Ok(envelope) => envelope,
+        Ok(Object(envelope)) => envelope,
         Err(error) => return nameless(Fault::NotJson(error)),
     };
-    let uid = envelope.request.and_then(|raw| serde_json::from_str::<UidOnly>(raw.get()).ok());
-    let uid = uid.map(|only| only.uid).unwrap_or_default();
-    let fault = match envelope.request.map(|raw| serde_json::from_str::<RawRequest<'_>>(raw.get())) {
+    let uid = envelope.request.and_then(|raw| serde_json::from_str::<Object<UidOnly>>(raw.get()).ok());
+    let uid = uid.map(|Object(only)| only.uid).unwrap_or_default();
+    let fault = match envelope.request.map(|raw| serde_json::from_str::<Object<RawRequest<'_>>>(raw.get())) {
         _ if !is_review(&envelope.api_version, &envelope.kind) => {
             Fault::WrongKind { kind: envelope.kind, version: envelope.api_version }
         }

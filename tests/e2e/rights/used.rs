@@ -123,6 +123,9 @@ fn every_right_is_used_and_none_is_missed() {
         namespace.state(name, name);
     }
     provoke_a_series(&namespace);
+    // A foreign hand in the spec of a device, which is undone.
+    let lie = json!({ "spec": { "node": "elsewhere" } }).to_string();
+    kubectl(&["-n", &namespace.0, "patch", "swapdevice", "locked.nbdkit", "--type=merge", "-p", &lie]);
     provoke_trust();
     // A device that goes because its pod opts out, not by the garbage collector.
     kubectl(&["-n", &namespace.0, "annotate", "pod", "unlocked", "memlock.dev/swap-device-"]);
