@@ -57,6 +57,9 @@ impl Helm {
     fn uninstall(&self) {
         self.run(&["uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout", "90s"]);
         nothing_is_left();
+        // A known fault, told in docs/operations.md: the leader sees its Lease go, ends, and may make another one at its next
+        // start, before Helm has taken its Deployment away.
+        kubectl(&["-n", SYSTEM, "delete", "lease", "memlock-operator-controller", "--ignore-not-found"]);
     }
 }
 
