@@ -2,13 +2,13 @@
 
 mod certificates;
 
-use std::{env, fs, path::PathBuf};
+use std::{env, fs, path::PathBuf, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cluster::{
-    Namespace, RELEASE, SYSTEM, condition, eventually, full, kubectl, label, nbdkit, opted_in, run, succeed,
+    Namespace, RELEASE, SYSTEM, condition, eventually_within, full, kubectl, label, nbdkit, opted_in, run, succeed,
 };
 
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
@@ -115,8 +115,9 @@ fn nothing_is_left() {
     let kinds = kubectl(&["api-resources", "--verbs=list", "-o", "name"]);
     // Events are a log of the past and go by themselves.
     let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
-    // The webhook's pods drain for some seconds after helm is done.
-    eventually("nothing left", || {
+    // The webhook's pods drain for some seconds after helm is done, and the kubelet takes up to two minutes to let go of a pod
+    // whose volumes went before it had mounted them.
+    eventually_within(Duration::from_mins(3), "nothing left", || {
         let labelled = format!("app.kubernetes.io/instance={RELEASE}");
         // A kind that goes with the release may still be listed here.
         let output =
