@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::cluster::{
-    Namespace, RELEASE, SYSTEM, condition, eventually_within, full, kubectl, label, nbdkit, opted_in, run, succeed,
+    Namespace, RELEASE, SYSTEM, condition, create_locking, eventually_within, full, kubectl, label, nbdkit, opted_in,
+    run, succeed,
 };
 
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
@@ -133,11 +134,6 @@ fn every_entry_has_its_authorities() {
     assert_eq!(bundles.split_whitespace().count(), 4, "an upgrade must not take a caBundle");
 }
 
-fn create(namespace: &Namespace, name: &str) {
-    let output = namespace.create(&nbdkit(name, &opted_in(), &["--swap"]));
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Uid and restarts of a pod: the same as long as nobody touches it.
 fn identity(namespace: &Namespace, name: &str) -> (Value, Value) {
     let pod = namespace.get(name).unwrap();
@@ -156,19 +152,19 @@ impl Upgraded {
         let namespace = Namespace::new(name);
         let values = earlier_values(first);
         first.install(&earlier.chart(), &values.iter().map(String::as_str).collect::<Vec<_>>());
-        create(&namespace, "installed");
+        create_locking(&namespace, "installed");
         namespace.state("installed", "locked");
         let before = identity(&namespace, "installed");
         then.apply(CHART, &[]);
         every_entry_has_its_authorities();
-        create(&namespace, "upgraded");
+        create_locking(&namespace, "upgraded");
         namespace.state("upgraded", "locked");
         Self { namespace, before }
     }
 
     fn uninstall(self, helm: &Helm) {
         helm.uninstall();
-        create(&self.namespace, "uninstalled");
+        create_locking(&self.namespace, "uninstalled");
         assert_eq!(identity(&self.namespace, "installed"), self.before, "a pod that ran goes on running");
         assert_eq!(label(&self.namespace.get("uninstalled").unwrap()), None, "nobody is there");
     }
@@ -187,7 +183,7 @@ fn life(name: &str, helm: &Helm) {
 
     helm.run(&["rollback", RELEASE, "1", "--wait", "--timeout", "90s"]);
     every_entry_has_its_authorities();
-    create(&release.namespace, "rolled-back");
+    create_locking(&release.namespace, "rolled-back");
     release.namespace.state("rolled-back", "locked");
     helm.apply(CHART, &[]);
     every_entry_has_its_authorities();
@@ -220,7 +216,7 @@ fn manifests_install_without_helm() {
         kubectl(&["-n", SYSTEM, "rollout", "status", &deployment, "--timeout=90s"]);
     }
     let namespace = Namespace::new("manifests");
-    create(&namespace, "device");
+    create_locking(&namespace, "device");
     namespace.state("device", "locked");
     // Once more, as an upgrade would: nothing is in conflict with what the controller owns.
     kubectl(&["apply", "--server-side", "--validate=strict", "-f", path]);
@@ -242,10 +238,10 @@ fn named_namespaces_are_served_alone() {
     helm.uninstall();
     let named = format!("namespaces={{{}}}", served.0);
     helm.apply(CHART, &["--set", &named]);
-    create(&served, "device");
+    create_locking(&served, "device");
     served.state("device", "locked");
     helm.run(&["test", RELEASE]);
-    create(&other, "device");
+    create_locking(&other, "device");
     let added = other.get("device").unwrap()["spec"]["containers"][0]["securityContext"]["capabilities"].clone();
     assert_eq!(added, json!(null), "nobody acts elsewhere");
     let account = format!("--as=system:serviceaccount:{SYSTEM}:memlock-operator-controller");

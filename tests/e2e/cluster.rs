@@ -51,7 +51,8 @@ pub fn apply(manifest: &Value) {
 /// Minor version of the API server: `make matrix` runs the tests on an old one too.
 pub fn minor() -> u32 {
     let version: Value = serde_json::from_str(&kubectl(&["get", "--raw", "/version"])).unwrap();
-    version["minor"].as_str().unwrap().parse().unwrap()
+    // Some providers write `35+`.
+    version["minor"].as_str().unwrap().trim_end_matches('+').parse().unwrap()
 }
 
 /// Whether pods can mount images; the chart refuses that delivery where they cannot.
@@ -138,6 +139,12 @@ pub fn nbdkit(name: &str, annotations: &Value, arguments: &[&str]) -> Value {
             "containers": [{ "name": "nbdkit", "image": "localhost/nbdkit:1", "imagePullPolicy": "IfNotPresent", "args": arguments }],
         },
     })
+}
+
+/// Creates an annotated pod with the example daemon, which locks.
+pub fn create_locking(namespace: &Namespace, name: &str) {
+    let output = namespace.create(&nbdkit(name, &opted_in(), &["--swap"]));
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 pub fn opted_in() -> Value {

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use crate::{
     chart::CHART,
     cluster::{
-        Namespace, RELEASE, SYSTEM, condition, controller_log, eventually, eventually_within, kubectl, label, leader,
-        nbdkit, opted_in, page, run, running_id, succeed,
+        Namespace, RELEASE, SYSTEM, condition, controller_log, create_locking, eventually, eventually_within, kubectl,
+        label, leader, nbdkit, opted_in, page, run, running_id, succeed,
     },
     host,
 };
@@ -52,11 +52,6 @@ fn restarts() -> BTreeMap<(String, String), u64> {
         ((component, uid), pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap())
     };
     pods["items"].as_array().unwrap().iter().map(of).collect()
-}
-
-fn create(namespace: &Namespace, name: &str) {
-    let created = namespace.create(&nbdkit(name, &opted_in(), &["--swap"]));
-    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
 }
 
 /// Admission and verification of a new pod, as soon as they come.
@@ -106,7 +101,7 @@ fn said(words: &str) -> usize {
 fn the_api_server_is_away_for_a_minute() {
     let namespace = Namespace::new("outage");
     for name in ["stays", "restarts"] {
-        create(&namespace, name);
+        create_locking(&namespace, name);
         namespace.state(name, "locked");
     }
     let of_restarts = running_id(&namespace.get("restarts").unwrap()).unwrap();
@@ -147,7 +142,7 @@ fn the_api_server_is_away_for_a_minute() {
 #[test]
 fn etcd_is_restarted() {
     let namespace = Namespace::new("etcd");
-    create(&namespace, "stays");
+    create_locking(&namespace, "stays");
     namespace.state("stays", "locked");
     let before = restarts();
     let start = Instant::now();
@@ -192,14 +187,14 @@ fn upgrade(chart: &str) {
 #[test]
 fn a_refused_check_is_unknown_and_says_why() {
     let namespace = Namespace::new("refused-check");
-    create(&namespace, "before");
+    create_locking(&namespace, "before");
     namespace.state("before", "locked");
     let before = restarts();
     let series = "memlock_checks_total{state=\"unknown\"}";
     let counted = metric(&page("metrics"), series);
     {
         let _other = OtherChecks::new();
-        create(&namespace, "during");
+        create_locking(&namespace, "during");
         for name in ["during", "before"] {
             let pod = namespace.state(name, "unknown");
             let message = condition(&pod)["message"].as_str().unwrap().to_owned();

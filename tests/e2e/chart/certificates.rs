@@ -9,12 +9,13 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{CHART, Helm, create, every_entry_has_its_authorities};
+use super::{CHART, Helm, every_entry_has_its_authorities};
 use crate::{
     audit,
     availability::{Watched, webhook_pods},
     cluster::{
-        Namespace, SYSTEM, apply, eventually, eventually_within, kubectl, kubectl_with, nbdkit, opted_in, run, succeed,
+        Namespace, SYSTEM, apply, create_locking, eventually, eventually_within, kubectl, kubectl_with, nbdkit,
+        opted_in, run, succeed,
     },
 };
 
@@ -144,7 +145,7 @@ fn certificates_of_somebody_else_are_rotated_and_nobody_notices() {
     served(other.issue(SECRET, 32));
     served(one.issue(SECRET, 33));
     watched.end();
-    create(&namespace, "device");
+    create_locking(&namespace, "device");
     namespace.state("device", "locked");
     helm.uninstall();
 }
@@ -180,7 +181,7 @@ fn where_a_bundle_is_given_the_controller_writes_none() {
     served(other.issue(SECRET, 31));
     give(other.read("root.crt"));
     watched.end();
-    create(&namespace, "device");
+    create_locking(&namespace, "device");
     namespace.state("device", "locked");
     let wrote = |event: &&Value| {
         let at: Timestamp = event["requestReceivedTimestamp"].as_str().unwrap().parse().unwrap();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{CONTROLLER, RULES, full_name};
 use crate::{
     audit,
-    cluster::{Namespace, SYSTEM, apply, eventually, eventually_within, kubectl, label, nbdkit, opted_in, run},
+    cluster::{Namespace, SYSTEM, apply, eventually, eventually_within, kubectl, label, minor, nbdkit, opted_in, run},
 };
 
 const LEASE: [&str; 4] = ["-n", SYSTEM, "lease", CONTROLLER];
@@ -100,11 +100,8 @@ fn is_create_asked_for(namespace: &Namespace) -> bool {
     let through = |said: &str| said.lines().any(|line| line == "nbdkit");
     eventually("an exec with both rights", || if through(&exec()) { Ok(()) } else { Err(exec()) });
     role(&["get"]);
-    let minor = kubectl(&["version", "-o", "json"]);
-    let minor: Value = serde_json::from_str(&minor).unwrap();
-    let minor: u32 = minor["serverVersion"]["minor"].as_str().unwrap().trim_end_matches('+').parse().unwrap();
     // Since then the API server asks (AuthorizePodWebsocketUpgradeCreatePermission).
-    if minor < 35 {
+    if minor() < 35 {
         return false;
     }
     eventually("a refusal of an exec with one of them", || {
