@@ -73,8 +73,8 @@ pub(super) struct Election {
     timing: Timing,
     /// Between 0 and 1; spreads contenders that started together.
     jitter: fn() -> f64,
-    /// The last record, and since when it has been seen unchanged.
-    seen: Option<(Record, Duration)>,
+    /// What was read last (`None`: no object), and since when it has been seen so.
+    seen: Option<(Option<Record>, Duration)>,
     /// Whether `seen` is recent enough to write over it.
     current: bool,
     due: Duration,
@@ -105,7 +105,7 @@ impl Election {
         if !self.current {
             return Next::Read;
         }
-        let before = self.seen.as_ref().map(|(record, _)| record);
+        let before = self.seen.as_ref().and_then(|(record, _)| record.as_ref());
         let stays = before.is_none_or(|record| record.holder == self.identity);
         let transitions = before.map_or(0, |record| record.transitions);
         Next::Write { transitions: if stays { transitions } else { transitions.saturating_add(1) } }
@@ -118,14 +118,14 @@ impl Election {
                 None => self.loss = Some(Loss::Deleted),
                 Some(record) if record.holder != self.identity => self.loss = Some(Loss::TakenOver),
                 Some(record) => {
-                    self.seen = Some((record, now));
+                    self.seen = Some((Some(record), now));
                     self.current = true;
                     self.due = now;
                 }
             }
             return;
         }
-        self.seen = record.map(|record| match self.seen.take() {
+        self.seen = Some(match self.seen.take() {
             Some((known, since)) if known == record => (known, since),
             _ => (record, now),
         });
@@ -135,7 +135,7 @@ impl Election {
 
     /// Our write was accepted, and this is what stands now. `started`: before it was sent.
     pub(super) fn wrote(&mut self, record: Record, started: Duration, now: Duration) {
-        self.seen = Some((record, now));
+        self.seen = Some((Some(record), now));
         self.current = true;
         self.held_until = Some(started + self.timing.give_up);
         self.due = started + self.spread(self.timing.pause);
@@ -155,12 +155,16 @@ impl Election {
     }
 
     fn may_claim(&self, now: Duration) -> bool {
-        self.seen.as_ref().is_none_or(|(record, since)| {
-            record.holder.is_empty()
-                // Our own claim, whose answer was lost.
-                || record.holder == self.identity
-                || now.saturating_sub(*since) >= record.life.max(self.timing.life)
-        })
+        let Some((record, since)) = &self.seen else { return false };
+        let unchanged = now.saturating_sub(*since);
+        match record {
+            // Whoever held it until it was deleted may not have noticed yet; and an uninstall that took it away is about
+            // to end this process, and must not find it made anew.
+            None => unchanged >= self.timing.life,
+            // Free, or our own claim, whose answer was lost.
+            Some(record) if record.holder.is_empty() || record.holder == self.identity => true,
+            Some(record) => unchanged >= record.life.max(self.timing.life),
+        }
     }
 
     fn spread(&self, pause: Duration) -> Duration {

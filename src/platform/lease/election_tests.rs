@@ -28,9 +28,23 @@ fn nobodys_lease_is_claimed_at_once() {
     assert_eq!(free.next(at(0)), Next::Read);
     free.read(Some(record("", 1)), at(0));
     assert_eq!(free.next(at(0)), Next::Write { transitions: 4 });
+}
+
+#[test]
+fn a_missing_lease_is_made_only_after_it_was_missing_for_a_whole_life() {
     let mut missing = election();
     missing.read(None, at(0));
-    assert_eq!(missing.next(at(0)), Next::Write { transitions: 0 });
+    assert_eq!(missing.next(at(0)), Next::Wait(Duration::from_secs(2)));
+    missing.read(None, at(149));
+    assert!(matches!(missing.next(at(149)), Next::Wait(_)), "its last holder may still believe in it");
+    missing.read(None, at(150));
+    assert_eq!(missing.next(at(150)), Next::Write { transitions: 0 });
+    let mut deleted = election();
+    deleted.read(Some(record("other", 1)), at(0));
+    deleted.read(None, at(200));
+    assert!(matches!(deleted.next(at(200)), Next::Wait(_)), "counted from when it was first missed");
+    deleted.read(Some(record("", 1)), at(220));
+    assert!(matches!(deleted.next(at(220)), Next::Write { .. }), "an empty one is free at once");
 }
 
 #[test]

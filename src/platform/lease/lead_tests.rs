@@ -366,13 +366,17 @@ async fn times_in_the_record_are_not_believed(#[case] time: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_deletes_the_lease_ends_the_leader() {
+async fn whoever_deletes_the_lease_ends_the_leader_and_the_next_one_waits_for_a_whole_life() {
     let world = World::new();
     let all = two(&world).await;
     let old = leader(&world, &all).identity.clone();
+    let deleted = world.start.elapsed();
     world.server.lock().unwrap().object = None;
-    sleep(seconds(10)).await;
+    sleep(seconds(20)).await;
     assert_ne!(world.last().1, old);
+    let writes = world.server.lock().unwrap().writes.clone();
+    let next = writes.iter().find(|(at, by)| *at > deleted && *by != old).unwrap().0;
+    assert!(next >= deleted + seconds(15), "deleted at {deleted:?}, led again at {next:?}");
     for contender in all {
         if contender.identity == old {
             assert!(matches!(loss(contender.task.await.unwrap()), LeaseError::Deleted | LeaseError::TakenOver));
