@@ -11,11 +11,28 @@ use crate::domain::{
     verdict::{Verdict, Wanted},
 };
 
-/// Said where the webhook should have acted and did not.
-const MISSED: &str = "the webhook has not changed this pod: it was created before the webhook stood, annotated later, or let through with a warning; create it anew and read the warnings";
-/// The same of a static pod, which the kubelet starts whatever admission says.
-const MISSED_STATIC: &str =
-    "no webhook can change a static pod: add IPC_LOCK to securityContext.capabilities.add in its manifest on the node";
+/// The webhook should have changed a pod and did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// One that came past it.
+    Pod,
+    /// One that the kubelet starts whatever admission says.
+    StaticPod,
+}
+
+impl Missed {
+    /// Why, and what to do.
+    pub(super) const fn sentence(self) -> &'static str {
+        match self {
+            Self::Pod => {
+                "the webhook has not changed this pod: it was created before the webhook stood, annotated later, or let through with a warning; create it anew and read the warnings"
+            }
+            Self::StaticPod => {
+                "no webhook can change a static pod: add IPC_LOCK to securityContext.capabilities.add in its manifest on the node"
+            }
+        }
+    }
+}
 
 /// One container that is to be checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +46,8 @@ pub(super) struct Target {
     pub(super) wanted: Wanted,
     /// What of the agent is in there.
     pub(super) agent: Agent,
-    /// The webhook should have changed it and did not: what to do.
-    pub(super) missed: Option<&'static str>,
+    /// `None`: as the webhook should have left it.
+    pub(super) missed: Option<Missed>,
 }
 
 impl Target {
@@ -40,7 +57,7 @@ impl Target {
         let pending =
             Verdict::pending(format!("container {} is not running; it is checked as soon as it runs", self.container));
         match self.missed {
-            Some(missed) => pending.not_injected(missed),
+            Some(missed) => pending.not_injected(missed.sentence()),
             None => pending,
         }
     }
@@ -118,7 +135,7 @@ pub(super) fn choose(pod: &PodView) -> Result<Option<Vec<Target>>, IntentError> 
         let agent = agent(pod, name);
         let may_lock = container(pod, name).is_some_and(|c| c.security_context.may_lock);
         let complete = injected || may_lock && !(by_agent && agent == Agent::Absent);
-        let missed = if pod.annotation(names::MIRROR_POD).is_some() { MISSED_STATIC } else { MISSED };
+        let missed = if pod.annotation(names::MIRROR_POD).is_some() { Missed::StaticPod } else { Missed::Pod };
         Target {
             container: name.to_owned(),
             id: running(pod, name),
@@ -274,13 +291,13 @@ pub(super) mod tests {
     }
 
     #[rstest]
-    #[case::nothing(json!({}), Some(MISSED))]
+    #[case::nothing(json!({}), Some(Missed::Pod))]
     #[case::capability(json!({ "securityContext": { "capabilities": { "add": ["NET_ADMIN", "ipc_lock"] } } }), None)]
-    #[case::lost_by_containerd(json!({ "securityContext": { "capabilities": { "add": ["CAP_IPC_LOCK"] } } }), Some(MISSED))]
-    #[case::dropped(json!({ "securityContext": { "capabilities": { "add": ["IPC_LOCK"], "drop": ["cap_ipc_lock"] } } }), Some(MISSED))]
+    #[case::lost_by_containerd(json!({ "securityContext": { "capabilities": { "add": ["CAP_IPC_LOCK"] } } }), Some(Missed::Pod))]
+    #[case::dropped(json!({ "securityContext": { "capabilities": { "add": ["IPC_LOCK"], "drop": ["cap_ipc_lock"] } } }), Some(Missed::Pod))]
     #[case::all(json!({ "securityContext": { "capabilities": { "add": ["ALL"] } } }), None)]
     #[case::privileged(json!({ "securityContext": { "privileged": true } }), None)]
-    fn what_the_webhook_missed_is_known_by_the_object(#[case] mut container: Value, #[case] missed: Option<&str>) {
+    fn what_the_webhook_missed_is_known_by_the_object(#[case] mut container: Value, #[case] missed: Option<Missed>) {
         container["name"] = json!("c");
         let spec = json!({ "containers": [container] });
         let found = |annotations: Value| {
@@ -288,9 +305,9 @@ pub(super) mod tests {
             choose(&pod(&change)).unwrap().unwrap()[0].missed
         };
         assert_eq!(found(json!({})), missed);
-        assert_eq!(found(json!({ "kubernetes.io/config.mirror": "x" })), missed.map(|_| MISSED_STATIC));
+        assert_eq!(found(json!({ "kubernetes.io/config.mirror": "x" })), missed.map(|_| Missed::StaticPod));
         assert_eq!(found(json!({ "memlock.dev/verify-only": "true" })), None, "nothing was to be changed");
-        assert_eq!(found(json!({ "memlock.dev/lock-by": "agent" })), Some(MISSED), "nor is the agent there");
+        assert_eq!(found(json!({ "memlock.dev/lock-by": "agent" })), Some(Missed::Pod), "nor is the agent there");
     }
 
     #[test]

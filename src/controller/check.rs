@@ -94,7 +94,7 @@ impl Checker {
                 None => (target.pending(), Look { ended: Ended::Spared, left: None }),
             };
             if let (Some(missed), Some(_)) = (target.missed, &target.id) {
-                verdict.message = format!("{}. {missed}", verdict.message);
+                verdict.message = format!("{}. {}", verdict.message, missed.sentence());
             }
             looks.push(look);
             containers.push((target.container.clone(), verdict));

@@ -21,13 +21,20 @@ const AFTERMATH: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Past {
     runs: Vec<Run>,
+    /// Boxed, for thousands of pods have none.
+    deaths: Option<Box<Deaths>>,
+    /// The runs that the last look was made into.
+    looked: Vec<Looked>,
+    look: When,
+}
+
+/// What looks may have been the end of.
+#[derive(Debug, Default)]
+struct Deaths {
     /// Containers that a look got killed, with their memory limit then, in KiB.
     killed: Vec<(Box<str>, u64)>,
     /// Containers that died by SIGKILL while they were looked into, without a word of memory.
     suspects: Vec<Box<str>>,
-    /// The runs that the last look was made into.
-    looked: Vec<Looked>,
-    look: When,
 }
 
 /// One run of a container.
@@ -46,7 +53,6 @@ struct Run {
 /// One that was looked into, where its memory is limited.
 #[derive(Debug)]
 struct Looked {
-    container: Box<str>,
     id: Box<str>,
     limit_kib: u64,
     /// What it showed could be read.
@@ -80,7 +86,10 @@ impl Past {
         for target in targets {
             past.run(target, |run| run.left = status.left(target, targets));
         }
-        past.killed = status.killed.into_iter().map(|(name, limit)| (name.into(), limit)).collect();
+        if !status.killed.is_empty() {
+            let killed = status.killed.into_iter().map(|(name, limit)| (name.into(), limit));
+            past.deaths = Some(Box::new(Deaths { killed: killed.collect(), suspects: Vec::new() }));
+        }
         past
     }
 
@@ -91,11 +100,11 @@ impl Past {
 
     fn before_one(&self, target: &Target, now: Instant) -> Before {
         let limit = target.memory_limit.map(|limit| limit >> 10);
-        let names = |(name, at): &(Box<str>, u64)| match &**name {
+        let names = |(name, at): (&str, u64)| match name {
             ANY => limit.is_some(),
-            name => name == target.container && Some(*at) == limit,
+            name => name == target.container && Some(at) == limit,
         };
-        if self.killed.iter().any(names) {
+        if self.killed().any(names) {
             return Before::Killed;
         }
         let run = target.id.as_deref().map(short_id).and_then(|id| self.runs.iter().find(|run| *run.id == *id));
@@ -136,11 +145,12 @@ impl Past {
         self.look = When::Ended(now);
         for (target, look) in targets.iter().zip(looks) {
             let read = look.ended == Ended::Through;
-            if let Some(looked) = self.looked.iter_mut().find(|looked| *looked.container == *target.container) {
+            let id = target.id.as_deref().map(short_id).unwrap_or_default();
+            if let Some(looked) = self.looked.iter_mut().find(|looked| *looked.id == *id) {
                 looked.read = read;
             }
-            if read {
-                self.suspects.retain(|name| **name != *target.container);
+            if let Some(deaths) = self.deaths.as_mut().filter(|_| read) {
+                deaths.suspects.retain(|name| **name != *target.container);
             }
             self.run(target, |run| {
                 run.left = look.left.or(run.left);
@@ -171,7 +181,9 @@ impl Past {
         let current = |container: &str| targets.iter().find(|target| target.container == container);
         let limit = |target: &Target| target.memory_limit.map(|limit| limit >> 10);
         // A container that is not chosen just now may be again.
-        self.killed.retain(|(name, at)| current(name).is_none_or(|target| limit(target) == Some(*at)));
+        if let Some(deaths) = &mut self.deaths {
+            deaths.killed.retain(|(name, at)| current(name).is_none_or(|target| limit(target) == Some(*at)));
+        }
         self.runs.retain_mut(|run| {
             let target = targets.iter().find(|target| target.id.as_deref().map(short_id).as_deref() == Some(&*run.id));
             let Some(target) = target else { return false };
@@ -195,17 +207,17 @@ impl Past {
         let looking = matches!(self.look, When::Now);
         let statuses = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
         for (name, killed) in statuses.filter_map(|status| Some((&status.name, status.killed.as_ref()?))) {
-            let of_it = |looked: &Looked| *looked.container == **name && *looked.id == *killed.id;
-            let Some(place) = self.looked.iter().position(of_it) else { continue };
-            let Looked { container, limit_kib, read, .. } = self.looked.swap_remove(place);
+            let Some(place) = self.looked.iter().position(|looked| *looked.id == *killed.id) else { continue };
+            let Looked { limit_kib, read, .. } = self.looked.swap_remove(place);
+            let Deaths { killed: by_us, suspects } = &mut **self.deaths.get_or_insert_default();
             // One SIGKILL at that moment may be chance; two in a row are not.
-            let again = self.suspects.contains(&container);
+            let again = suspects.iter().any(|suspect| **suspect == **name);
             if killed.oom || again && (looking || !read) {
-                self.suspects.retain(|name| *name != container);
-                self.killed.retain(|(name, _)| *name != container);
-                self.killed.push((container, limit_kib));
+                suspects.retain(|suspect| **suspect != **name);
+                by_us.retain(|(container, _)| **container != **name);
+                by_us.push((name.as_str().into(), limit_kib));
             } else if (looking || !read) && !again {
-                self.suspects.push(container);
+                suspects.push(name.as_str().into());
             }
         }
     }
@@ -218,7 +230,7 @@ impl Past {
 
     /// Containers that a look got killed, with their memory limit then, in KiB.
     pub(super) fn killed(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.killed.iter().map(|(name, limit)| (&**name, *limit))
+        self.deaths.iter().flat_map(|deaths| &deaths.killed).map(|(name, limit)| (&**name, *limit))
     }
 
     fn run(&mut self, target: &Target, change: impl FnOnce(&mut Run)) {
@@ -241,7 +253,7 @@ impl Looked {
         let id = short_id(target.id.as_deref()?).into();
         // Without a limit there is none that a look could exceed.
         let limit_kib = target.memory_limit? >> 10;
-        Some(Self { container: target.container.as_str().into(), id, limit_kib, read: true })
+        Some(Self { id, limit_kib, read: true })
     }
 }
 

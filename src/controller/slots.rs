@@ -3,7 +3,7 @@
 //! Every operation costs O(log n), also while a node has all its slots taken.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -34,7 +34,8 @@ pub(super) struct Turn {
 pub(super) struct Slots {
     caps: Caps,
     running: usize,
-    nodes: HashMap<Arc<str>, Node>,
+    /// A tree, which gives its memory back after a rush; thousands of nodes wait at a start, and none an hour later.
+    nodes: BTreeMap<Arc<str>, Node>,
     /// The first in the queue of each node with a free slot.
     open: BTreeSet<(Turn, Arc<str>)>,
 }
@@ -48,7 +49,7 @@ struct Node {
 
 impl Slots {
     pub(super) fn new(caps: Caps) -> Self {
-        Self { caps, running: 0, nodes: HashMap::new(), open: BTreeSet::new() }
+        Self { caps, running: 0, nodes: BTreeMap::new(), open: BTreeSet::new() }
     }
 
     /// Queues up for a slot of the node.

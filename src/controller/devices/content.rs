@@ -27,9 +27,32 @@ pub(super) struct Chosen {
     pub(super) container: Box<str>,
     pub(super) node: Option<Box<str>>,
     pub(super) device: Option<Box<str>>,
-    pub(super) qos: Option<Box<str>>,
+    pub(super) qos: Option<Qos>,
     /// Beginning of its id; `None`: it does not run.
     pub(super) id: Option<Box<str>>,
+}
+
+/// `status.qosClass` of a pod, in one byte, for thousands are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Qos {
+    Guaranteed,
+    Burstable,
+    BestEffort,
+}
+
+impl Qos {
+    /// `None`: a class of a later Kubernetes, which is not shown.
+    pub(super) fn parse(class: &str) -> Option<Self> {
+        [Self::Guaranteed, Self::Burstable, Self::BestEffort].into_iter().find(|known| known.as_str() == class)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Guaranteed => "Guaranteed",
+            Self::Burstable => "Burstable",
+            Self::BestEffort => "BestEffort",
+        }
+    }
 }
 
 /// What is said of it.
@@ -64,7 +87,7 @@ pub(super) fn render(
     };
     let verdict = &said.verdict;
     let status = verdict.state.condition_status();
-    let since = standing.filter(|standing| standing.status.as_deref() == Some(status)).and_then(|s| s.since);
+    let since = standing.filter(|standing| standing.status == Truth::parse(status)).and_then(|s| s.since);
     // Whole seconds are all that the API keeps.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let figures = verdict.figures.as_ref();
@@ -82,7 +105,7 @@ pub(super) fn render(
             SwapLimit::Bytes(bytes) => size::of(bytes >> 10),
             SwapLimit::Unlimited => "max".to_owned(),
         }),
-        qos: chosen.qos.as_deref().map(str::to_owned),
+        qos: chosen.qos.map(|qos| qos.as_str().to_owned()),
         conditions: vec![Condition {
             type_: LOCKED.to_owned(),
             status: status.to_owned(),
@@ -99,8 +122,8 @@ pub(super) fn render(
         condition.message = fitting(&verdict.message, room);
     }
     let mut device = SwapDevice { metadata: kube::api::ObjectMeta::default(), spec, status: Some(shown) };
-    device.metadata.name = Some(name.name.clone());
-    device.metadata.namespace = Some(name.namespace.clone());
+    device.metadata.name = Some(name.name.to_string());
+    device.metadata.namespace = Some(name.namespace.to_string());
     device.metadata.owner_references = Some(vec![OwnerReference {
         api_version: "v1".to_owned(),
         kind: "Pod".to_owned(),
@@ -135,6 +158,26 @@ fn fitting(text: &str, room: usize) -> String {
     }
 }
 
+/// The status of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+impl Truth {
+    /// `None`: none that the API knows.
+    fn parse(status: &str) -> Option<Self> {
+        match status {
+            "True" => Some(Self::True),
+            "False" => Some(Self::False),
+            "Unknown" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+
 /// What is kept of an object that stands in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -145,7 +188,7 @@ pub(super) struct Standing {
     pub(super) version: u64,
     /// The run of the container that it speaks of.
     pub(super) id: Option<Box<str>>,
-    status: Option<Box<str>>,
+    status: Option<Truth>,
     since: Option<Timestamp>,
     digest: Digest,
 }
@@ -163,7 +206,7 @@ impl Standing {
                 .map(|owner| owner.uid.as_str().into()),
             version: version.unwrap_or_default(),
             id: device.status.as_ref().and_then(|status| status.container_id.as_deref()).map(Into::into),
-            status: condition.map(|condition| condition.status.as_str().into()),
+            status: condition.and_then(|condition| Truth::parse(&condition.status)),
             since: condition.map(|condition| condition.last_transition_time.0),
             digest: Digest::of(device),
         }
@@ -198,11 +241,17 @@ struct Digest {
     head: u64,
     /// All but the figures and, beside figures, the sentence, which has them too.
     words: u64,
-    sizes: [Option<u64>; 3],
-    device_use: Option<u64>,
-    node_swap: Option<(u64, u64)>,
-    memory_left: Option<(u64, u64)>,
+    /// In bytes, or [`NOT_SHOWN`].
+    sizes: [u64; 3],
+    /// In percent.
+    device_use: Option<u8>,
+    /// Of how much, in bytes, or [`NOT_SHOWN`].
+    node_swap: (u64, u64),
+    memory_left: (u64, u64),
 }
+
+/// A size of which an object says nothing.
+const NOT_SHOWN: u64 = u64::MAX;
 
 impl Digest {
     fn of(device: &SwapDevice) -> Self {
@@ -217,32 +266,29 @@ impl Digest {
                 condition.message.clear();
             }
         }
-        let size = |text: &Option<String>| text.as_deref().and_then(size::parse);
+        let size = |text: &Option<String>| text.as_deref().and_then(size::parse).unwrap_or(NOT_SHOWN);
+        let share =
+            |text: &Option<String>| text.as_deref().and_then(size::parse_share).unwrap_or((NOT_SHOWN, NOT_SHOWN));
         Self {
             whole: hash(device, status),
             head: hash(device, &none),
             words: hash(device, &words),
             sizes: [size(&status.locked), size(&status.unlocked), size(&status.swapped)],
             device_use: status.device_use.as_deref().and_then(|text| text.strip_suffix('%')?.parse().ok()),
-            node_swap: status.node_swap.as_deref().and_then(size::parse_share),
-            memory_left: status.memory_left.as_deref().and_then(size::parse_share),
+            node_swap: share(&status.node_swap),
+            memory_left: share(&status.memory_left),
         }
     }
 
     fn is_close_to(&self, other: &Self) -> bool {
-        let sizes = self.sizes.iter().zip(&other.sizes).all(|pair| match pair {
-            (Some(a), Some(b)) => within_a_tenth(*a, *b),
-            (a, b) => a == b,
-        });
+        let near = |a: u64, b: u64| a == b || ![a, b].contains(&NOT_SHOWN) && within_a_tenth(a, b);
+        let sizes = self.sizes.iter().zip(&other.sizes).all(|(a, b)| near(*a, *b));
         // Of the whole, and not of the figure: 1 % in use that becomes 2 % is no news.
         let device = match (self.device_use, other.device_use) {
             (Some(a), Some(b)) => a.abs_diff(b) < 10,
             (a, b) => a == b,
         };
-        let share = |a, b| match (a, b) {
-            (Some((a, all)), Some((b, of))) => all == of && u64::abs_diff(a, b).saturating_mul(10) <= all,
-            (a, b) => a == b,
-        };
+        let share = |(a, all), (b, of)| all == of && u64::abs_diff(a, b).saturating_mul(10) <= all;
         let shares = share(self.node_swap, other.node_swap) && share(self.memory_left, other.memory_left);
         self.words == other.words && sizes && device && shares
     }

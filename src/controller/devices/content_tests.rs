@@ -17,7 +17,7 @@ fn chosen() -> Chosen {
         container: "ublk".into(),
         node: Some("worker-3".into()),
         device: Some("/dev/ublkb0".into()),
-        qos: Some("Guaranteed".into()),
+        qos: Some(Qos::Guaranteed),
         id: Some("0123456789ab".into()),
     }
 }
@@ -151,7 +151,7 @@ fn an_object_stays_below_a_kilobyte(#[case] long: &str, #[case] sentence: String
 #[test]
 fn names_are_unique_and_fit() {
     let of = |pod: &str| DeviceName::of(&PodKey { namespace: "n".into(), name: pod.into() }, "ublk").name;
-    assert_eq!(of("ublk-0"), "ublk-0.ublk");
+    assert_eq!(of("ublk-0"), "ublk-0.ublk".into());
     let (a, b) = (of(&format!("{}a", "p".repeat(252))), of(&format!("{}b", "p".repeat(252))));
     assert!(a != b && a.len() <= 253 && b.len() <= 253, "{a} {b}");
     // The cut falls behind a dot, where a tail must not begin.
@@ -168,7 +168,7 @@ fn the_names_of_a_pod_are_found_by_their_beginning() {
             let beginning = DeviceName::beginning(&key);
             for container in ["c", "a-container", &"c".repeat(63)] {
                 let name = DeviceName::of(&key, container);
-                assert!(name >= beginning && name.name.starts_with(&beginning.name), "{name:?} {beginning:?}");
+                assert!(name >= beginning && name.name.starts_with(&*beginning.name), "{name:?} {beginning:?}");
             }
         }
     }

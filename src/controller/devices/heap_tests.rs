@@ -48,8 +48,7 @@ const SETTLED: Duration = Duration::from_mins(3);
 /// Of the pods, one in so many is opted in.
 const SHARE: usize = 20;
 const FOR_A_WATCHED_POD: usize = 512;
-/// The goal is 2 kB. What earlier looks showed of each run, which keeps a look from killing a daemon, takes the rest.
-const FOR_A_DEVICE: usize = 2_400;
+const FOR_A_DEVICE: usize = 2_048;
 const FOR_ALL: usize = 64 << 20;
 
 /// Each name, uid and id has the number in these digits.

@@ -120,7 +120,7 @@ impl Ledger {
                 container,
                 node: node.clone(),
                 device: device.clone(),
-                qos: qos.clone(),
+                qos,
                 id,
             };
             let scheduled = chosen.node.is_some();
@@ -141,7 +141,7 @@ impl Ledger {
     /// Names for the chosen containers of a pod.
     fn chosen_of(&self, key: &PodKey) -> Vec<DeviceName> {
         let beginning = DeviceName::beginning(key);
-        let with_it = |name: &DeviceName| name.namespace == key.namespace && name.name.starts_with(&beginning.name);
+        let with_it = |name: &DeviceName| *name.namespace == *key.namespace && name.name.starts_with(&*beginning.name);
         let chosen = |entry: &Entry| entry.chosen.as_ref().is_some_and(|chosen| *chosen.pod == *key.name);
         let here = self.entries.range(&beginning..).take_while(|(name, _)| with_it(name));
         here.filter(|(_, entry)| chosen(entry)).map(|(name, _)| name.clone()).collect()
@@ -159,7 +159,7 @@ impl Ledger {
     pub(super) fn pods_are(&mut self, left: &HashSet<PodKey>, now: Instant) {
         let pods = self.entries.iter().filter_map(|(name, entry)| {
             let pod = entry.chosen.as_ref()?.pod.to_string();
-            Some(PodKey { namespace: name.namespace.clone(), name: pod })
+            Some(PodKey { namespace: name.namespace.to_string(), name: pod })
         });
         let gone: HashSet<PodKey> = pods.filter(|key| !left.contains(key)).collect();
         for key in gone {
@@ -193,7 +193,8 @@ impl Ledger {
                 }
             }
             Seen::Listed(namespace, names) => {
-                let here = |name: &&DeviceName| namespace.as_ref().is_none_or(|namespace| name.namespace == *namespace);
+                let here =
+                    |name: &&DeviceName| namespace.as_ref().is_none_or(|namespace| *name.namespace == **namespace);
                 let all: Vec<DeviceName> = self.entries.keys().filter(here).cloned().collect();
                 if self.listed.insert(namespace) {
                     self.unlisted = self.unlisted.saturating_sub(1);

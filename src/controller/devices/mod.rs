@@ -45,8 +45,8 @@ const TAIL: usize = "-0123456789abcdef".len();
 /// `namespace/name` of a `SwapDevice`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct DeviceName {
-    namespace: String,
-    name: String,
+    namespace: Box<str>,
+    name: Box<str>,
 }
 
 impl DeviceName {
@@ -59,7 +59,7 @@ impl DeviceName {
             name.truncate(name.trim_end_matches(['.', '-']).len());
             name.push_str(&tail);
         }
-        Self { namespace: pod.namespace.clone(), name }
+        Self { namespace: pod.namespace.as_str().into(), name: name.into() }
     }
 
     /// What all names for containers of the pod begin with; those of few other pods do.
@@ -69,13 +69,13 @@ impl DeviceName {
             name.truncate(MAX_NAME - TAIL);
             name.truncate(name.trim_end_matches(['.', '-']).len());
         }
-        Self { namespace: pod.namespace.clone(), name }
+        Self { namespace: pod.namespace.as_str().into(), name: name.into() }
     }
 
     fn of_object(device: &SwapDevice) -> Self {
         Self {
-            namespace: device.metadata.namespace.clone().unwrap_or_default(),
-            name: device.metadata.name.clone().unwrap_or_default(),
+            namespace: device.metadata.namespace.as_deref().unwrap_or_default().into(),
+            name: device.metadata.name.as_deref().unwrap_or_default().into(),
         }
     }
 }
@@ -147,7 +147,7 @@ pub(super) async fn run(
             Some(made) = tasks.join_next() => {
                 let Made { name, ended, error } = made?;
                 metrics.wrote("swapdevice", outcome(error.as_ref()));
-                debug!(namespace = name.namespace, name = name.name, failed = error.is_some(), "SwapDevice");
+                debug!(namespace = &*name.namespace, name = &*name.name, failed = error.is_some(), "SwapDevice");
                 ledger.ended(&name, ended, Instant::now());
                 complain(&mut complaints, &ledger, &name, error.as_ref());
             },
@@ -194,8 +194,8 @@ fn complain(said: &mut HashSet<Option<u16>>, ledger: &Ledger, name: &DeviceName,
             _ => "the verdicts on the pods are not affected",
         };
         warn!(
-            namespace = name.namespace,
-            name = name.name,
+            namespace = &*name.namespace,
+            name = &*name.name,
             error = error.to_string(),
             remedy,
             "a SwapDevice was not written; it is tried again, and others that fail alike are not named"

@@ -1,5 +1,6 @@
 //! A pod as the API server shows it → the containers that get a `SwapDevice`.
 
+use super::content::Qos;
 use crate::{
     controller::{
         assess::{self, Assessment},
@@ -16,7 +17,7 @@ pub(in crate::controller) struct Subject {
     pub(super) uid: Box<str>,
     pub(super) node: Option<Box<str>>,
     pub(super) device: Option<Box<str>>,
-    pub(super) qos: Option<Box<str>>,
+    pub(super) qos: Option<Qos>,
     /// None where the pod opted out, or names what it does not have.
     pub(super) containers: Vec<Container>,
 }
@@ -50,7 +51,7 @@ impl Subject {
             uid: pod.uid().into(),
             node: pod.spec.node_name.as_deref().map(Into::into),
             device,
-            qos: pod.status.qos_class.as_deref().map(Into::into),
+            qos: pod.status.qos_class.as_deref().and_then(Qos::parse),
             containers: containers.collect(),
         }
     }
