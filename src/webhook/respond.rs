@@ -81,13 +81,13 @@ impl Response {
 }
 
 /// Answers a request that could be read.
-pub(super) fn answer(request: &Request, settings: &Settings) -> Answer {
-    let Some(pod) = &request.pod else {
+pub(super) fn answer(mut request: Request, settings: &Settings) -> Answer {
+    let Some(pod) = &mut request.pod else {
         return Answer::new(Response::allow(&request.uid), "NotAPodCreation");
     };
-    let Injection { pod, decision, patch } = match inject::inject(pod, settings) {
+    let Injection { pod, decision, patch } = match inject::inject_in_place(pod, settings) {
         Ok(injection) => injection,
-        Err(error) => return reject(&Refused { uid: request.uid.clone(), fault: Fault::BadPod(error) }),
+        Err(error) => return reject(&Refused { uid: request.uid, fault: Fault::BadPod(error) }),
     };
     let operations = patch.0.len();
     let mut response = if decision.verb == Verb::Deny {

@@ -74,7 +74,7 @@ fn answer(common: &Common, level: Level, mut body: Whole) -> Response {
     // What follows copies as much of a pod once more.
     body.clear();
     let (status, answer) = match request {
-        Ok(request) => (StatusCode::OK, respond::answer(&request, &Settings { level, agent: common.agent.clone() })),
+        Ok(request) => (StatusCode::OK, respond::answer(request, &Settings { level, agent: common.agent.clone() })),
         // The API server reads an answer only from a 200; without a uid nobody could match it.
         Err(refused) if refused.uid.is_empty() => (StatusCode::BAD_REQUEST, respond::reject(&refused)),
         Err(refused) => (StatusCode::OK, respond::reject(&refused)),

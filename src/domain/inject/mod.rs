@@ -38,8 +38,29 @@ pub struct Injection {
 
 /// Decides about a pod or pod template (`metadata` and `spec`) and writes the patch.
 pub fn inject(raw: &Value, settings: &Settings) -> Result<Injection, serde_json::Error> {
-    let pod = Pod::deserialize(raw)?;
+    inject_in_place(&mut parts(raw), settings)
+}
+
+/// The same for an object that nobody needs as it was: the patch is applied to it, which spares its copy.
+pub fn inject_in_place(raw: &mut Value, settings: &Settings) -> Result<Injection, serde_json::Error> {
+    let pod = Pod::deserialize(&*raw)?;
     let decision = decide(&pod, settings);
     let patch = patch(&decision, raw, &pod, settings);
     Ok(Injection { pod: pod.display_name().to_owned(), decision, patch })
+}
+
+/// A copy of what decisions read and patches touch: not the rest of the metadata, whose managed fields are a third of a
+/// pod.
+fn parts(raw: &Value) -> Value {
+    let Value::Object(object) = raw else { return raw.clone() };
+    let metadata = object.get("metadata").map(|metadata| match metadata {
+        Value::Object(members) => {
+            let read = ["name", "namespace", "generateName", "annotations", "labels"].into_iter();
+            read.filter_map(|key| Some((key.to_owned(), members.get(key)?.clone()))).collect()
+        }
+        other => other.clone(),
+    });
+    let spec = object.get("spec").cloned();
+    let members = [("metadata", metadata), ("spec", spec)].into_iter();
+    members.filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }

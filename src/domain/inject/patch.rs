@@ -16,9 +16,9 @@ use crate::domain::{
     names,
 };
 
-/// Writes what was decided.
+/// Writes what was decided, and applies it to the object.
 #[must_use]
-pub fn patch(decision: &Decision, raw: &Value, pod: &Pod, settings: &Settings) -> Patch {
+pub fn patch(decision: &Decision, raw: &mut Value, pod: &Pod, settings: &Settings) -> Patch {
     let (true, Some(intent)) = (decision.is_managed(), &decision.intent) else { return Patch(Vec::new()) };
     let mut injection = Injection { writer: Writer::new(raw), record: Record::empty(), pod, intent };
     injection.strip_outputs();
@@ -53,7 +53,7 @@ fn as_it_stands(agent: &Agent, pod: &Pod) -> Agent {
 }
 
 struct Injection<'a> {
-    writer: Writer,
+    writer: Writer<'a>,
     record: Record,
     pod: &'a Pod,
     intent: &'a Intent,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::{
-    init,
+    init, parts,
     patch::locate,
     pod::{Container, Pod},
     record::{ContainerRecord, Made, Record, Was},
@@ -47,7 +47,8 @@ pub fn uninject(raw: &Value) -> Result<Patch, UndoError> {
         None => return Ok(Patch(Vec::new())),
         Some(text) => Record::read(text).ok_or(UndoError::BadRecord)?.borne_out(&pod),
     };
-    let mut undo = Undo { writer: Writer::new(raw), pod: &pod };
+    let mut object = parts(raw);
+    let mut undo = Undo { writer: Writer::new(&mut object), pod: &pod };
     for container in pod.containers().iter().chain(pod.sidecars().map(|(_, container)| container)) {
         undo.container(container, record.containers.get(&container.name));
     }
@@ -56,7 +57,7 @@ pub fn uninject(raw: &Value) -> Result<Patch, UndoError> {
 }
 
 struct Undo<'a> {
-    writer: Writer,
+    writer: Writer<'a>,
     pod: &'a Pod,
 }
 

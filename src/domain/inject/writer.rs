@@ -1,5 +1,4 @@
-//! RFC 6902 operations, each applied to a copy of the object as it is written, so that the next one
-//! sees what stands there.
+//! RFC 6902 operations, each applied to the object as it is written, so that the next one sees what stands there.
 //!
 //! Parents first and once, keys escaped by the pointer type: what stands in the object stays as it is.
 
@@ -12,20 +11,13 @@ use serde_json::Value;
 use super::record::Was;
 
 /// The object so far and how it came to be.
-pub(super) struct Writer {
-    object: Value,
+pub(super) struct Writer<'a> {
+    object: &'a mut Value,
     operations: Vec<PatchOperation>,
 }
 
-impl Writer {
-    /// Copies what an injection may touch: not the rest of the metadata, whose managed fields are a third of a pod.
-    pub(super) fn new(raw: &Value) -> Self {
-        let metadata = ["annotations", "labels"].into_iter().filter_map(|key| {
-            let keys = raw.get("metadata")?.get(key)?;
-            Some((key.to_owned(), keys.clone()))
-        });
-        let members = [("metadata", metadata.collect()), ("spec", raw.get("spec").cloned().unwrap_or_default())];
-        let object = members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+impl<'a> Writer<'a> {
+    pub(super) fn new(object: &'a mut Value) -> Self {
         Self { object, operations: Vec::new() }
     }
 
@@ -92,7 +84,7 @@ impl Writer {
     }
 
     /// The parent, and the last word as a key and as an index.
-    fn split<'a, 'p>(&'a mut self, path: &'p [&'p str]) -> (Option<&'a mut Value>, Option<(&'p str, Option<usize>)>) {
+    fn split<'s, 'p>(&'s mut self, path: &'p [&'p str]) -> (Option<&'s mut Value>, Option<(&'p str, Option<usize>)>) {
         let Some((last, parents)) = path.split_last() else { return (None, None) };
         (self.object.pointer_mut(pointer(parents).as_str()), Some((last, last.parse().ok())))
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use resources::{effective, quality_of_service};
 
-use super::{Agent, Delivery, Injection, Level, Settings, Verb, inject, uninject};
+use super::{Agent, Delivery, Injection, Level, Settings, Verb, inject, inject_in_place, uninject};
 use crate::domain::names;
 
 fn settings(delivery: Delivery) -> Settings {
@@ -196,6 +196,9 @@ proptest! {
             assert_only_the_intent(&raw, &after, &chosen);
             assert_complete(&after, &injection);
         }
+        let mut in_place = raw.clone();
+        prop_assert_eq!(inject_in_place(&mut in_place, &settings).unwrap(), injection);
+        prop_assert_eq!(&in_place, &after);
         let second = inject(&after, &settings).unwrap().patch;
         prop_assert!(second.0.is_empty(), "second run: {}", serde_json::to_string(&second).unwrap());
     }
