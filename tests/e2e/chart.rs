@@ -87,6 +87,20 @@ fn earlier_values(helm: &Helm) -> Vec<String> {
     helm.values.iter().cloned().chain(lease).collect()
 }
 
+/// Under the earlier chart, which has no Lease, today's image made one for itself: it becomes the release's. An image of that
+/// time makes none.
+fn adopt_the_lease() {
+    if full() {
+        return;
+    }
+    let lease = ["lease", "memlock-operator-controller", "--overwrite"];
+    let owned = |verb: &str, marks: &[&str]| kubectl(&[&["-n", SYSTEM, verb], &lease[..], marks].concat());
+    owned("label", &["app.kubernetes.io/managed-by=Helm"]);
+    let [release, namespace] =
+        [("name", RELEASE), ("namespace", SYSTEM)].map(|(key, value)| format!("meta.helm.sh/release-{key}={value}"));
+    owned("annotate", &[&release, &namespace]);
+}
+
 /// The chart of a commit, in a folder of its own.
 struct Checkout(PathBuf);
 
@@ -155,6 +169,7 @@ impl Upgraded {
         create_locking(&namespace, "installed");
         namespace.state("installed", "locked");
         let before = identity(&namespace, "installed");
+        adopt_the_lease();
         then.apply(CHART, &[]);
         every_entry_has_its_authorities();
         create_locking(&namespace, "upgraded");
@@ -185,6 +200,7 @@ fn life(name: &str, helm: &Helm) {
     every_entry_has_its_authorities();
     create_locking(&release.namespace, "rolled-back");
     release.namespace.state("rolled-back", "locked");
+    adopt_the_lease();
     helm.apply(CHART, &[]);
     every_entry_has_its_authorities();
     release.uninstall(helm);
