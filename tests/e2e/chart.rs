@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{
     Namespace, RELEASE, SYSTEM, condition, create_locking, eventually_within, full, kubectl, label, nbdkit, opted_in,
-    run, succeed,
+    reached, run, succeed,
 };
 
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/memlock-operator");
@@ -53,6 +53,7 @@ impl Helm {
         arguments.extend(values);
         let told = self.run(&arguments);
         assert!(told.contains("STATUS: deployed"), "{}: {told}", self.program);
+        reached("default");
     }
 
     fn uninstall(&self) {
@@ -231,6 +232,7 @@ fn manifests_install_without_helm() {
         let deployment = format!("deployment/memlock-operator-{part}");
         kubectl(&["-n", SYSTEM, "rollout", "status", &deployment, "--timeout=90s"]);
     }
+    reached("default");
     let namespace = Namespace::new("manifests");
     create_locking(&namespace, "device");
     namespace.state("device", "locked");

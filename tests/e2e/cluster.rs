@@ -142,6 +142,15 @@ pub fn nbdkit(name: &str, annotations: &Value, arguments: &[&str]) -> Value {
 }
 
 /// Creates an annotated pod with the example daemon, which locks.
+/// Helm waits for pods, and kube-proxy leads to them a moment later: sooner than a person types, and later than a test.
+pub fn reached(namespace: &str) {
+    eventually("an admission", || {
+        let pod = nbdkit("reached", &opted_in(), &["--swap"]);
+        let output = kubectl_with(&["-n", namespace, "create", "--dry-run=server", "-f", "-"], &pod);
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    });
+}
+
 pub fn create_locking(namespace: &Namespace, name: &str) {
     let output = namespace.create(&nbdkit(name, &opted_in(), &["--swap"]));
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));

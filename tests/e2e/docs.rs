@@ -16,9 +16,7 @@ use serde_json::json;
 
 use crate::{
     chart::CHART,
-    cluster::{
-        Namespace, PATIENCE, RELEASE, SYSTEM, eventually, kubectl, kubectl_with, nbdkit, opted_in, run, succeed,
-    },
+    cluster::{Namespace, PATIENCE, RELEASE, SYSTEM, eventually, kubectl, nbdkit, opted_in, reached, run, succeed},
 };
 
 #[path = "../docs/pages.rs"]
@@ -140,7 +138,7 @@ impl Desk {
             let command = self.filled_in(&command, namespace);
             let fails = block.fails && at == count;
             if command.starts_with("helm test") {
-                reached(namespace);
+                reached(&namespace.0);
             }
             // A look may come a moment too early; whatever changes something is done once.
             let look = || {
@@ -302,15 +300,6 @@ fn workloads(namespace: &Namespace, opted: bool) {
         namespace.state("nbdkit-0", "locked");
         namespace.state("nbdkit-unlocked", "unlocked");
     }
-}
-
-/// Helm waits for pods, and kube-proxy leads to them a moment later: sooner than a reader types, and later than a test.
-fn reached(namespace: &Namespace) {
-    eventually("an admission", || {
-        let pod = nbdkit("reached", &opted_in(), &["--swap"]);
-        let output = kubectl_with(&["-n", &namespace.0, "create", "--dry-run=server", "-f", "-"], &pod);
-        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
-    });
 }
 
 #[test]
