@@ -53,7 +53,6 @@ impl Helm {
         arguments.extend(values);
         let told = self.run(&arguments);
         assert!(told.contains("STATUS: deployed"), "{}: {told}", self.program);
-        reached("default");
     }
 
     fn uninstall(&self) {
@@ -167,6 +166,7 @@ impl Upgraded {
         let namespace = Namespace::new(name);
         let values = earlier_values(first);
         first.install(&earlier.chart(), &values.iter().map(String::as_str).collect::<Vec<_>>());
+        reached(&namespace.0);
         create_locking(&namespace, "installed");
         namespace.state("installed", "locked");
         let before = identity(&namespace, "installed");
@@ -199,6 +199,7 @@ fn life(name: &str, helm: &Helm) {
 
     helm.run(&["rollback", RELEASE, "1", "--wait", "--timeout", "90s"]);
     every_entry_has_its_authorities();
+    reached(&release.namespace.0);
     create_locking(&release.namespace, "rolled-back");
     release.namespace.state("rolled-back", "locked");
     adopt_the_lease();
@@ -256,6 +257,7 @@ fn named_namespaces_are_served_alone() {
     helm.uninstall();
     let named = format!("namespaces={{{}}}", served.0);
     helm.apply(CHART, &["--set", &named]);
+    reached(&served.0);
     create_locking(&served, "device");
     served.state("device", "locked");
     helm.run(&["test", RELEASE]);
