@@ -16,11 +16,16 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+/// 127.0.0.2 to 127.0.0.201: many, so that ports do not run out.
+const ATTACKERS: (u8, u8) = (2, 200);
+
 /// How to get there.
 #[derive(Clone)]
 pub(crate) struct Way {
     address: SocketAddr,
     process: u32,
+    /// The last number of the first address that it comes from, and how many there are of them.
+    from: (u8, u8),
     config: Arc<ClientConfig>,
 }
 
@@ -38,7 +43,12 @@ impl Way {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { address, process, config: Arc::new(config) }
+        Self { address, process, from: ATTACKERS, config: Arc::new(config) }
+    }
+
+    /// From an address of its own, as an API server does.
+    pub(crate) fn of_server(&self) -> Self {
+        Self { from: (1, 1), ..self.clone() }
     }
 
     pub(crate) fn speaking(&self, protocol: &[u8]) -> Self {
@@ -52,10 +62,11 @@ impl Way {
         fs::read_dir(format!("/proc/{}/fd", self.process)).expect("the webhook runs").count()
     }
 
-    /// Without TLS, from one of many addresses, so that ports do not run out.
+    /// Without TLS.
     pub(crate) async fn plain(&self, nth: usize) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
-        let last = u8::try_from(2 + nth % 200).unwrap();
+        let (first, count) = self.from;
+        let last = first + u8::try_from(nth % usize::from(count)).unwrap();
         socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)))?;
         socket.connect(self.address).await
     }

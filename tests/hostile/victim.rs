@@ -86,7 +86,7 @@ impl Victim {
         let stop = Arc::new(AtomicBool::new(false));
         // On a thread of its own: what it waits for is the webhook, and not the attackers beside it.
         let good = thread::spawn({
-            let (way, stop) = (way.clone(), stop.clone());
+            let (way, stop) = (way.of_server(), stop.clone());
             move || {
                 let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(ask_on(way, stop))

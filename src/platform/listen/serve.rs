@@ -67,8 +67,8 @@ pub async fn serve(listener: TcpListener, router: Router, config: Config, stop: 
             () = stop.cancelled() => break,
             _ = sweep.tick() => table.sweep(),
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    if let Some(place) = table.enter() {
+                Ok((stream, from)) => {
+                    if let Some(place) = table.enter(from.ip()) {
                         let tls = config.tls.as_ref().map(|newest| newest.borrow().clone());
                         connections.spawn(connect(stream, place, tls, protocols.clone(), router.clone()));
                     }

@@ -1,8 +1,10 @@
 //! Who is connected, in which stage and since when.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -50,6 +52,8 @@ pub(super) struct Table {
 struct Rows {
     next: u64,
     each: HashMap<u64, Arc<Connection>>,
+    /// By the address they come from, those that are strangers.
+    strangers: HashMap<IpAddr, Weak<()>>,
 }
 
 /// One of them.
@@ -67,8 +71,9 @@ struct State {
     stage: Stage,
     since: Instant,
     requests: usize,
-    /// Has had an answer to something that this process serves. What only holds a place never has.
-    proven: bool,
+    /// Until it has had an answer to something that this process serves, which what only holds a place never has. As many
+    /// of them exist as strangers from its address.
+    stranger: Option<Arc<()>>,
     /// When it was last of use: since it came, or since its last answer.
     useful: Instant,
 }
@@ -86,9 +91,9 @@ impl Table {
         Arc::new(Self { limits, metrics, rows: Mutex::default() })
     }
 
-    /// A place for one more. When all are taken, that goes which has been of no use for longest, those first that never
-    /// were; none when all of them are at work.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
+    /// A place for one more. When all are taken, that goes which has been of no use for longest: those first that never
+    /// were, and of them those from the address that has most; none when all of them are at work.
+    pub(super) fn enter(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
         let mut rows = lock(&self.rows);
         if rows.each.len() >= self.limits.connections && !self.displace(&mut rows) {
             self.metrics.closed(Closed::Refused);
@@ -96,7 +101,7 @@ impl Table {
         }
         let id = rows.next;
         rows.next += 1;
-        let connection = Arc::new(Connection::new());
+        let connection = Arc::new(Connection::new(rows.stranger(from)));
         rows.each.insert(id, connection.clone());
         self.metrics.open.inc();
         Some(Place { table: self.clone(), id, connection })
@@ -113,6 +118,7 @@ impl Table {
         let Some((_, id)) = ranks.min() else { return false };
         if let Some(connection) = rows.each.remove(&id) {
             connection.drop.cancel();
+            lock(&connection.state).stranger = None;
             self.metrics.open.dec();
             self.metrics.closed(Closed::Displaced);
         }
@@ -122,9 +128,11 @@ impl Table {
     /// Closes what has been in a stage for too long.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
-        for connection in lock(&self.rows).each.values() {
+        let mut rows = lock(&self.rows);
+        for connection in rows.each.values() {
             connection.sweep(&self.limits, now, &self.metrics);
         }
+        rows.strangers.retain(|_, strangers| strangers.strong_count() > 0);
     }
 
     /// Asks all to go when what is under way has ended, or at once.
@@ -139,6 +147,17 @@ impl Table {
     }
 }
 
+impl Rows {
+    fn stranger(&mut self, from: IpAddr) -> Arc<()> {
+        let others = self.strangers.entry(from).or_default();
+        others.upgrade().unwrap_or_else(|| {
+            let first = Arc::new(());
+            *others = Arc::downgrade(&first);
+            first
+        })
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         if lock(&self.table.rows).each.remove(&self.id).is_some() {
@@ -148,9 +167,9 @@ impl Drop for Place {
 }
 
 impl Connection {
-    fn new() -> Self {
+    fn new(stranger: Arc<()>) -> Self {
         let now = Instant::now();
-        let state = State { stage: Stage::Handshake, since: now, requests: 0, proven: false, useful: now };
+        let state = State { stage: Stage::Handshake, since: now, requests: 0, stranger: Some(stranger), useful: now };
         Self { state: Mutex::new(state), leave: CancellationToken::new(), drop: CancellationToken::new() }
     }
 
@@ -176,10 +195,11 @@ impl Connection {
     }
 
     /// The lowest goes first; `None`: does not go.
-    fn rank(&self, now: Instant) -> Option<(bool, Instant)> {
+    fn rank(&self, now: Instant) -> Option<(bool, Reverse<usize>, Instant)> {
         let state = lock(&self.state);
         let at_work = state.stage == Stage::Request && now.duration_since(state.since) < WORK;
-        (!at_work).then_some((state.proven, state.useful))
+        let strangers = state.stranger.as_ref().map_or(0, Arc::strong_count);
+        (!at_work).then_some((state.stranger.is_none(), Reverse(strangers), state.useful))
     }
 
     fn sweep(&self, limits: &Limits, now: Instant, metrics: &Metrics) {
@@ -231,7 +251,7 @@ impl Drop for Work {
         let mut state = lock(&self.connection.state);
         state.requests -= 1;
         if self.served {
-            state.proven = true;
+            state.stranger = None;
             state.useful = now;
         }
         if state.requests == 0 {
