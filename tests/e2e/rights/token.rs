@@ -83,7 +83,7 @@ const BY_HAND: [&str; 33] = [
     "get --raw /api/v1/namespaces/NAMESPACE/pods/POD/exec?stdout=true&command=sh",
     "attach POD",
     "debug POD --image=none",
-    "scale deployment memlock-operator-webhook -n memlock-system --replicas=0 --dry-run=server",
+    "patch deployment memlock-operator-webhook -n memlock-system --subresource=scale --dry-run=server -p {\"spec\":{\"replicas\":0}}",
     "patch serviceaccount default --dry-run=server -p {\"imagePullSecrets\":[]}",
     "create token memlock-operator-controller -n memlock-system",
     "create clusterrolebinding intruder --clusterrole=cluster-admin --user=intruder --dry-run=server",
