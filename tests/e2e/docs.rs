@@ -16,7 +16,9 @@ use serde_json::json;
 
 use crate::{
     chart::CHART,
-    cluster::{Namespace, PATIENCE, RELEASE, SYSTEM, eventually, kubectl, nbdkit, opted_in, reached, run, succeed},
+    cluster::{
+        Namespace, PATIENCE, RELEASE, SYSTEM, eventually, kubectl, minor, nbdkit, opted_in, reached, run, succeed,
+    },
 };
 
 #[path = "../docs/pages.rs"]
@@ -135,6 +137,10 @@ impl Desk {
         let steps = block.steps();
         let count = steps.len();
         for (at, (command, said)) in (1..).zip(steps) {
+            // The page says which kubectl it takes.
+            if command.contains("apply --server-side --force-conflicts --subresource") && minor() < 32 {
+                continue;
+            }
             let command = self.filled_in(&command, namespace);
             let fails = block.fails && at == count;
             if command.starts_with("helm test") {
