@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
@@ -46,6 +47,14 @@ fn names(selector: &str) -> Vec<String> {
 /// Names of the webhook's pods.
 pub fn webhook_pods() -> Vec<String> {
     names(WEBHOOK_PODS)
+}
+
+/// When the certificate that this webhook pod serves ends, in seconds since 1970.
+pub fn served_until(pod: &str) -> Option<i64> {
+    let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/metrics");
+    let metrics = String::from_utf8_lossy(&run("kubectl", &["get", "--raw", &path]).stdout).into_owned();
+    let name = "memlock_certificate_not_after_timestamp_seconds{certificate=\"served\"} ";
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok())
 }
 
 /// Process of the leader, as the machine numbers it, and its identity.
@@ -193,6 +202,12 @@ pub fn disturb(wanted: [usize; 2]) -> [usize; 2] {
         upgrade(&["certificates.life=2160h", "certificates.authorityLife=8760h", "webhook.podLabels=null"]);
         rolled_out(CONTROLLER);
         rotations.wait([leaves + 1, authorities + 1]);
+        // The leader before may have made those, and a short life could end while nobody leads.
+        let tomorrow = Timestamp::now().as_second() + 24 * 60 * 60;
+        eventually("a long life in every webhook pod", || {
+            let short: Vec<_> = webhook_pods().into_iter().filter(|pod| served_until(pod) < Some(tomorrow)).collect();
+            if short.is_empty() { Ok(()) } else { Err(format!("{short:?}")) }
+        });
     });
     drop(ticker);
     step("the leader killed", &mut || {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{CHART, Helm, every_entry_has_its_authorities};
 use crate::{
     audit,
-    availability::{Watched, webhook_pods},
+    availability::{Watched, served_until, webhook_pods},
     cluster::{
         Namespace, SYSTEM, apply, create_locking, eventually, eventually_within, kubectl, kubectl_with, nbdkit,
         opted_in, run, succeed,
@@ -112,14 +112,11 @@ fn admitted(namespace: &Namespace, name: &str) {
 /// minute, or when the pod changes.
 fn served(end: i64) {
     let start = Instant::now();
-    let line = format!("memlock_certificate_not_after_timestamp_seconds{{certificate=\"served\"}} {end}");
     eventually_within(Duration::from_mins(2), "the new certificate in every pod", || {
         let mark = format!("e2e/tick={}", start.elapsed().as_millis());
         for pod in webhook_pods() {
             run("kubectl", &["-n", SYSTEM, "annotate", "pod", &pod, "--overwrite", &mark]);
-            let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/metrics");
-            let metrics = String::from_utf8_lossy(&run("kubectl", &["get", "--raw", &path]).stdout).into_owned();
-            if !metrics.contains(&line) {
+            if served_until(&pod) != Some(end) {
                 return Err(pod);
             }
         }
