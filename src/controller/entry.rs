@@ -251,18 +251,18 @@ impl Entry {
         Some((uid.clone(), Step::Check { key: self.key.as_ref().clone(), uid, targets, before }))
     }
 
-    /// Begins the write that was decided.
-    pub(super) fn write(&mut self) -> Option<Step> {
+    /// Begins the write that was decided; with it the uid of its pod.
+    pub(super) fn write(&mut self) -> Option<(String, Step)> {
         let pod = Box::new(self.pod()?);
-        let key = self.key.as_ref().clone();
+        let (key, uid) = (self.key.as_ref().clone(), self.uid.to_string());
         self.begin();
         let Some(report) = self.wanted.take() else {
             self.due = None;
-            return Some(Step::Clean { key, pod });
+            return Some((uid, Step::Clean { key, pod }));
         };
         let standing = pod.condition().and_then(|c| c.reason.as_deref());
         let previous = self.told.or_else(|| known_reason(standing));
-        Some(Step::Write { key, pod, report, previous })
+        Some((uid, Step::Write { key, pod, report, previous }))
     }
 
     fn begin(&mut self) {

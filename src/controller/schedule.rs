@@ -5,7 +5,7 @@
 //! index by the time of their next step, and those whose time has come queue for a slot.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -20,16 +20,16 @@ use super::{
     entry::{Entry, Lane, Place},
     pod_view::{PodKey, PodView},
     report::Report,
-    slots::{Caps, Slots, Turn},
+    slots::{Caps, Seat, Slots, Turn},
     watch::Change,
 };
 use crate::domain::verdict::State;
 
 /// Checks at the same time: an exec takes some tens of milliseconds, so these are some hundred a second. A node that
 /// hangs takes its share for one deadline, then one slot (`slots`).
-const CHECKS: Caps = Caps { overall: 32, per_node: 4 };
+const CHECKS: Caps = Caps { overall: 64, per_node: 8, routine: 2, beside_first: 1 };
 /// Writes at the same time.
-const WRITES: Caps = Caps { overall: 32, per_node: 32 };
+const WRITES: Caps = Caps { overall: 32, per_node: 32, routine: 32, beside_first: 32 };
 
 /// Something to start now. Each ends in [`Schedule::checked`] or [`Schedule::written`].
 #[derive(Debug)]
@@ -63,8 +63,10 @@ pub(super) struct Schedule {
     due: BTreeSet<(Instant, Arc<PodKey>)>,
     checks: Slots,
     writes: Slots,
-    /// Which node's slot each check holds, by pod and uid. They outlive entries: a pod may go while it is looked at.
-    looking: HashMap<(PodKey, String), Arc<str>>,
+    /// Which slot each check holds, by pod and uid. They outlive entries: a pod may go while it is looked at.
+    looking: BTreeMap<(PodKey, String), Seat>,
+    /// The same of each write.
+    writing: BTreeMap<(PodKey, String), Seat>,
     /// The one node of all writes.
     anywhere: Arc<str>,
     states: HashMap<State, i64>,
@@ -81,7 +83,8 @@ impl Schedule {
             due: BTreeSet::new(),
             checks: Slots::new(CHECKS),
             writes: Slots::new(WRITES),
-            looking: HashMap::new(),
+            looking: BTreeMap::new(),
+            writing: BTreeMap::new(),
             anywhere: Arc::default(),
             states: HashMap::new(),
             news: true,
@@ -138,19 +141,22 @@ impl Schedule {
             }
         }
         let mut steps = Vec::new();
-        while let Some((key, node)) = self.checks.take() {
+        while let Some((key, seat)) = self.checks.take() {
             match self.pods.get_mut(&key).and_then(|entry| entry.check(now)) {
                 Some((uid, step)) => {
-                    self.looking.insert((key.as_ref().clone(), uid), node);
+                    self.looking.insert((key.as_ref().clone(), uid), seat);
                     steps.push(step);
                 }
-                None => self.checks.free(&node, false),
+                None => self.checks.free(&seat, false),
             }
         }
-        while let Some((key, node)) = self.writes.take() {
+        while let Some((key, seat)) = self.writes.take() {
             match self.pods.get_mut(&key).and_then(|entry| entry.write()) {
-                Some(step) => steps.push(step),
-                None => self.writes.free(&node, false),
+                Some((uid, step)) => {
+                    self.writing.insert((key.as_ref().clone(), uid), seat);
+                    steps.push(step);
+                }
+                None => self.writes.free(&seat, false),
             }
         }
         steps
@@ -179,8 +185,8 @@ impl Schedule {
         checked: Checked,
         now: Instant,
     ) -> bool {
-        if let Some(node) = self.looking.remove(&(key.clone(), uid.to_owned())) {
-            self.checks.free(&node, checked.hung());
+        if let Some(seat) = self.looking.remove(&(key.clone(), uid.to_owned())) {
+            self.checks.free(&seat, checked.hung());
         }
         let interval = self.interval;
         let Some(entry) = self.entry(key, uid) else { return true };
@@ -199,7 +205,9 @@ impl Schedule {
         outcome: Written,
         now: Instant,
     ) -> Option<Duration> {
-        self.writes.free(&self.anywhere, false);
+        if let Some(seat) = self.writing.remove(&(key.clone(), uid.to_owned())) {
+            self.writes.free(&seat, false);
+        }
         let interval = self.interval;
         let entry = self.entry(key, uid)?;
         let waited = match (outcome, report) {

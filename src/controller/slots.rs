@@ -19,6 +19,17 @@ const PER_DOUBTFUL_NODE: usize = 1;
 pub(super) struct Caps {
     pub(super) overall: usize,
     pub(super) per_node: usize,
+    /// Of those of a node, how many may be routine,
+    pub(super) routine: usize,
+    /// and how many beside a first one: a node that starts containers has no processor to spare.
+    pub(super) beside_first: usize,
+}
+
+/// A slot that is taken.
+#[derive(Debug)]
+pub(super) struct Seat {
+    node: Arc<str>,
+    routine: bool,
 }
 
 /// A place in the queue: first looks at new containers, then the longest overdue.
@@ -42,7 +53,8 @@ pub(super) struct Slots {
 
 #[derive(Debug, Default)]
 struct Node {
-    running: usize,
+    first: usize,
+    routine: usize,
     doubtful: bool,
     queue: BTreeSet<Turn>,
 }
@@ -67,49 +79,57 @@ impl Slots {
     }
 
     /// Gives a free slot, of this node, to whose turn it is; [`Slots::free`] must follow.
-    pub(super) fn take(&mut self) -> Option<(Arc<PodKey>, Arc<str>)> {
+    pub(super) fn take(&mut self) -> Option<(Arc<PodKey>, Seat)> {
         if self.running >= self.caps.overall {
             return None;
         }
         let (turn, node) = self.open.first().cloned()?;
         self.running += 1;
-        self.change(&node, |node| {
-            node.running += 1;
+        let seat = Seat { node, routine: turn.routine };
+        self.change(&seat.node, |node| {
+            *node.taken(seat.routine) += 1;
             node.queue.remove(&turn);
         });
-        Some((turn.key, node))
+        Some((turn.key, seat))
     }
 
     /// Gives a slot back, and says whether its owner hung.
-    pub(super) fn free(&mut self, node: &Arc<str>, hung: bool) {
+    pub(super) fn free(&mut self, seat: &Seat, hung: bool) {
         self.running = self.running.saturating_sub(1);
-        self.change(node, |node| {
-            node.running = node.running.saturating_sub(1);
+        self.change(&seat.node, |node| {
+            let taken = node.taken(seat.routine);
+            *taken = taken.saturating_sub(1);
             node.doubtful = hung;
         });
     }
 
     /// Changes a node, keeps `open` true, and forgets the node when nothing is known of it.
     fn change(&mut self, name: &Arc<str>, change: impl FnOnce(&mut Node)) {
-        let per_node = self.caps.per_node;
+        let caps = self.caps;
         let node = self.nodes.entry(Arc::clone(name)).or_default();
-        if let Some(turn) = node.next(per_node) {
+        if let Some(turn) = node.next(caps) {
             self.open.remove(&(turn, Arc::clone(name)));
         }
         change(node);
-        if let Some(turn) = node.next(per_node) {
+        if let Some(turn) = node.next(caps) {
             self.open.insert((turn, Arc::clone(name)));
         }
-        if node.running == 0 && node.queue.is_empty() && !node.doubtful {
+        if node.first + node.routine == 0 && node.queue.is_empty() && !node.doubtful {
             self.nodes.remove(name);
         }
     }
 }
 
 impl Node {
-    fn next(&self, per_node: usize) -> Option<Turn> {
-        let cap = if self.doubtful { PER_DOUBTFUL_NODE.min(per_node) } else { per_node };
-        if self.running < cap { self.queue.first().cloned() } else { None }
+    fn taken(&mut self, routine: bool) -> &mut usize {
+        if routine { &mut self.routine } else { &mut self.first }
+    }
+
+    fn next(&self, caps: Caps) -> Option<Turn> {
+        let all = if self.doubtful { PER_DOUBTFUL_NODE.min(caps.per_node) } else { caps.per_node };
+        let routine = if self.first == 0 { caps.routine } else { caps.beside_first };
+        let turn = self.queue.first().filter(|turn| !turn.routine || self.routine < routine)?;
+        (self.first + self.routine < all).then(|| turn.clone())
     }
 }
 
@@ -121,12 +141,14 @@ mod tests {
 
     struct Bench {
         slots: Slots,
+        seats: Vec<Seat>,
         start: Instant,
     }
 
     impl Bench {
-        fn new(overall: usize, per_node: usize) -> Self {
-            Self { slots: Slots::new(Caps { overall, per_node }), start: Instant::now() }
+        fn new(overall: usize, per_node: usize, routine: usize) -> Self {
+            let slots = Slots::new(Caps { overall, per_node, routine, beside_first: 1 });
+            Self { slots, seats: Vec::new(), start: Instant::now() }
         }
 
         fn turn(&self, name: &str, routine: bool, due: u64) -> Turn {
@@ -141,13 +163,24 @@ mod tests {
 
         /// Names of all that may start now.
         fn started(&mut self) -> Vec<String> {
-            std::iter::from_fn(|| self.slots.take()).map(|(key, _)| key.name.clone()).collect()
+            let mut names = Vec::new();
+            while let Some((key, seat)) = self.slots.take() {
+                names.push(key.name.clone());
+                self.seats.push(seat);
+            }
+            names
+        }
+
+        /// Gives back the slot of this node that was taken first.
+        fn free(&mut self, node: &str, hung: bool) {
+            let at = self.seats.iter().position(|seat| *seat.node == *node).unwrap();
+            self.slots.free(&self.seats.remove(at), hung);
         }
     }
 
     #[test]
     fn first_looks_come_before_the_longest_overdue() {
-        let mut bench = Bench::new(9, 9);
+        let mut bench = Bench::new(9, 9, 9);
         bench.join("x", "overdue", true, 1);
         bench.join("y", "due", true, 2);
         bench.join("x", "new", false, 3);
@@ -155,44 +188,60 @@ mod tests {
     }
 
     #[test]
+    fn beside_first_looks_one_other_goes_on() {
+        let mut bench = Bench::new(9, 6, 3);
+        for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            bench.join("x", name, true, n as u64);
+        }
+        bench.join("x", "new", false, 9);
+        assert_eq!(bench.started(), ["new", "a"]);
+        bench.free("x", false);
+        assert_eq!(bench.started(), ["b", "c"], "the first look is over: three of them");
+        for name in ["e", "f", "g", "h"] {
+            bench.join("x", name, false, 9);
+        }
+        assert_eq!(bench.started(), ["e", "f", "g"], "first looks take every slot");
+    }
+
+    #[test]
     fn both_caps_hold_and_a_freed_slot_is_given_on() {
-        let mut bench = Bench::new(3, 2);
+        let mut bench = Bench::new(3, 2, 2);
         for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
             bench.join("x", name, true, n as u64);
         }
         bench.join("y", "e", true, 8);
         bench.join("y", "f", true, 9);
         assert_eq!(bench.started(), ["a", "b", "e"], "two of node x, three overall");
-        bench.slots.free(&"y".into(), false);
+        bench.free("y", false);
         assert_eq!(bench.started(), ["f"], "node x is full, whoever waits there");
-        bench.slots.free(&"x".into(), false);
+        bench.free("x", false);
         assert_eq!(bench.started(), ["c"]);
     }
 
     #[test]
     fn a_node_that_hangs_gets_one_slot_until_it_answers() {
-        let mut bench = Bench::new(9, 4);
+        let mut bench = Bench::new(9, 4, 4);
         for (n, name) in ["a", "b", "c", "d", "e", "f", "g"].into_iter().enumerate() {
             bench.join("x", name, true, n as u64);
         }
         assert_eq!(bench.started().len(), 4);
         for _ in 0..4 {
-            bench.slots.free(&"x".into(), true);
+            bench.free("x", true);
         }
         assert_eq!(bench.started(), ["e"]);
-        bench.slots.free(&"x".into(), false);
+        bench.free("x", false);
         assert_eq!(bench.started(), ["f", "g"]);
     }
 
     #[test]
     fn who_left_is_not_called_and_nothing_is_kept_of_quiet_nodes() {
-        let mut bench = Bench::new(9, 1);
+        let mut bench = Bench::new(9, 1, 1);
         bench.join("x", "a", true, 1);
         bench.join("x", "b", true, 2);
         let a = bench.turn("a", true, 1);
         bench.slots.leave(&"x".into(), &a);
         assert_eq!(bench.started(), ["b"]);
-        bench.slots.free(&"x".into(), false);
+        bench.free("x", false);
         assert!(bench.slots.nodes.is_empty() && bench.slots.open.is_empty() && bench.slots.running == 0);
     }
 }

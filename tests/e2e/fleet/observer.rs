@@ -32,7 +32,7 @@ pub struct Seen {
     /// Since its first process was started, when the API first showed it running.
     pub age: Duration,
     pub running: Instant,
-    /// When the first verdict on it stood on the pod.
+    /// When the first verdict on it stood on the pod, if it was not killed before.
     pub told: Option<Instant>,
 }
 
@@ -142,8 +142,10 @@ fn see(log: &Mutex<Log>, kinds: Kinds, at: Instant, pod: Value) {
     if let Some(id) = id {
         let age = age.flatten().unwrap_or_default();
         let new = Seen { pod: name.clone(), age, running: at, told: None };
+        // What was killed before is not waited for any more.
+        let dead = log.killed.get(&name).is_some_and(|killed| killed.contains(&id));
         let seen = log.containers.entry(id.clone()).or_insert(new);
-        if seen.told.is_none() && verdict_on(&pod, &id).is_some() {
+        if seen.told.is_none() && !dead && verdict_on(&pod, &id).is_some() {
             seen.told = Some(at);
         }
         let told = seen.told.is_some();
