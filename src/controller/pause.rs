@@ -20,6 +20,8 @@ const LONGEST: Duration = Duration::from_hours(1);
 /// Before a lock that was just seen, and is gone at the next look, is looked for once more: a program that somebody runs
 /// in the container for a moment is a process of it, without a lock. With the look itself two seconds.
 pub(super) const BEFORE_A_LOSS: Duration = Duration::from_millis(1_500);
+/// That, with two looks and a write.
+const TO_BE_SURE: Duration = Duration::from_secs(2);
 /// Over how long looks are spread at containers whose locks were seen before the controller was restarted.
 const SPREAD: Duration = Duration::from_mins(1);
 
@@ -30,11 +32,17 @@ pub(super) const FIRST_CHECKS: usize = FIRST_PAUSES.len();
 pub(super) fn after(ended: Ended, turn: usize, failures: u32, interval: Duration) -> Duration {
     match ended {
         Ended::Spared | Ended::Through | Ended::Unread => {
-            FIRST_PAUSES.get(turn).copied().unwrap_or(interval).min(interval)
+            let routine = routine(interval);
+            FIRST_PAUSES.get(turn).copied().unwrap_or(routine).min(routine)
         }
         Ended::Failed => doubled(AFTER_FAILURE, failures).min(interval),
         Ended::Hung => doubled(interval.max(AFTER_HANG), failures).min(interval.max(LONGEST)),
     }
+}
+
+/// So that a loss is told within the interval: jitter, and the look that makes sure of it, are part of that.
+fn routine(interval: Duration) -> Duration {
+    interval.saturating_sub(TO_BE_SURE).max(interval / 2) * 10 / 11
 }
 
 /// The pause, twice as long after each failure.
@@ -67,7 +75,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_mins(5);
 
     #[rstest]
-    #[case::a_start(Ended::Through, &[2, 3, 10, 45, 300, 300])]
+    #[case::a_start(Ended::Through, &[2, 3, 10, 45, 270, 270])]
     #[case::failures(Ended::Failed, &[2, 4, 8, 16, 32, 64, 128, 256, 300, 300])]
     #[case::hangs(Ended::Hung, &[300, 600, 1200, 2400, 3600, 3600])]
     fn pauses_grow_to_a_cap(#[case] ended: Ended, #[case] seconds: &[u64]) {
@@ -83,6 +91,18 @@ mod tests {
         assert!((0..9).all(|n| after(Ended::Failed, 0, n, interval) <= interval));
         assert_eq!(after(Ended::Hung, 0, 0, interval), AFTER_HANG);
         assert_eq!(after(Ended::Hung, 0, u32::MAX, Duration::from_hours(24)), Duration::from_hours(24));
+    }
+
+    #[rstest]
+    #[case(1)]
+    #[case(10)]
+    #[case(300)]
+    fn a_loss_is_told_within_the_interval(#[case] seconds: u64) {
+        let interval = Duration::from_secs(seconds);
+        let pause = after(Ended::Through, FIRST_CHECKS, 0, interval);
+        let longest = (0..1_000).map(|turn| jittered(pause, "uid", turn)).max().unwrap();
+        let sure = TO_BE_SURE.min(interval / 2);
+        assert!(longest + sure <= interval && longest + sure > interval * 9 / 10, "{longest:?}");
     }
 
     #[test]

@@ -111,7 +111,7 @@ async fn pauses_grow_to_the_interval_with_jitter() {
     perform(&mut schedule, locked(), Written::Done, now);
     perform(&mut schedule, locked(), Written::Done, now);
     let mut at = now;
-    for nominal in [2, 3, 10, 45, 300, 300] {
+    for nominal in [2, 3, 10, 45, 270, 270] {
         let due = schedule.next_due().unwrap();
         let pause = (due - at).as_secs_f64();
         let nominal = f64::from(nominal);

@@ -190,6 +190,5 @@ fn a_daemon_that_unlocks_itself_is_flagged_within_an_interval() {
         took.as_secs_f64(),
         INTERVAL.as_secs()
     );
-    // Jitter, and one write.
-    assert!(took < INTERVAL.mul_f64(1.3), "{took:?}");
+    assert!(took < INTERVAL, "{took:?}");
 }
