@@ -4,9 +4,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::json;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -49,13 +55,16 @@ pub(super) struct Answer {
 pub(super) type Question = oneshot::Sender<Answer>;
 
 /// The page, and where its questions arrive. One at a time: whoever asks twice waits.
-pub(super) fn page() -> (Router, mpsc::Receiver<Question>) {
+pub(super) fn page(leads: impl Fn() -> bool + Clone + Send + Sync + 'static) -> (Router, mpsc::Receiver<Question>) {
     let (sender, receiver) = mpsc::channel(1);
-    let router = Router::new().route("/debug/state", get(move || ask(sender.clone())));
-    (router, receiver)
+    let ask = move || ask(leads.clone(), sender.clone());
+    (Router::new().route("/debug/state", get(ask)), receiver)
 }
 
-async fn ask(engine: mpsc::Sender<Question>) -> impl IntoResponse {
+async fn ask(leads: impl Fn() -> bool, engine: mpsc::Sender<Question>) -> Response {
+    if !leads() {
+        return unavailable("this controller does not lead and checks nothing: ask the pod that holds the lease");
+    }
     let answer = async {
         let (sender, receiver) = oneshot::channel();
         engine.send(sender).await.ok()?;
@@ -63,8 +72,18 @@ async fn ask(engine: mpsc::Sender<Question>) -> impl IntoResponse {
     };
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Some(answer)) => Json(answer).into_response(),
-        Ok(None) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the checks do not answer\n").into_response(),
+        Ok(None) | Err(_) => unavailable("the checks of this controller do not answer: see its log"),
     }
+}
+
+/// As the API server says it, because kubectl prints the message of nothing else.
+fn unavailable(message: &str) -> Response {
+    let code = StatusCode::SERVICE_UNAVAILABLE;
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "reason": "ServiceUnavailable", "message": message, "code": code.as_u16(),
+    });
+    (code, Json(status)).into_response()
 }
 
 /// A moment of the monotonic clock as people read it, to the second.
@@ -96,7 +115,7 @@ mod tests {
 
     use axum::{body::Body, http::Request};
     use http_body_util::BodyExt;
-    use serde_json::{Value, json};
+    use serde_json::Value;
     use tower::ServiceExt;
 
     use super::*;
@@ -128,7 +147,7 @@ mod tests {
         };
         schedule.checked(&key, &uid, &targets, checked, now);
 
-        let (router, mut questions) = page();
+        let (router, mut questions) = page(|| true);
         let answering = async move {
             let question = questions.recv().await.unwrap();
             question.send(schedule.answer(now, Timestamp::UNIX_EPOCH)).unwrap();
@@ -158,9 +177,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_engine_that_does_not_answer_is_said() {
-        let (router, questions) = page();
-        assert_eq!(get(router.clone()).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        let (router, questions) = page(|| true);
+        let said = get(router.clone()).await;
+        assert_eq!(said.0, StatusCode::SERVICE_UNAVAILABLE);
         drop(questions);
-        assert_eq!(get(router).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(get(router).await, said);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_waits_for_the_lease_says_so_at_once() {
+        let (router, _questions) = page(|| false);
+        let start = Instant::now();
+        let (status, body) = get(router).await;
+        assert_eq!((status, start.elapsed()), (StatusCode::SERVICE_UNAVAILABLE, Duration::ZERO));
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&body["kind"], &body["code"]), (&json!("Status"), &json!(503)));
+        assert!(body["message"].as_str().unwrap().contains("does not lead"), "{body}");
     }
 }

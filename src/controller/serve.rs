@@ -104,7 +104,8 @@ pub async fn run(args: Args) -> Result<()> {
         readiness.clone(),
         "lease",
     );
-    let client = client::connect_as_leader(&lease.leadership()).await?;
+    let leadership = lease.leadership();
+    let client = client::connect_as_leader(&leadership).await?;
     let names = Names {
         namespace: args.namespace,
         secret: args.certificate_secret,
@@ -115,7 +116,7 @@ pub async fn run(args: Args) -> Result<()> {
     let publisher = Publisher::new(&client, names, source, args.manage_ca_bundle, certificate_metrics);
     let metrics = Metrics::register(&mut registry);
     let (devices, news) = devices::channel();
-    let (pages, questions) = debug::page();
+    let (pages, questions) = debug::page(move || leadership.is_held());
     let events = Events::new(client.clone(), args.instance, metrics.clone());
     let engine = Engine::new(client.clone(), events, metrics.clone(), devices);
     let changes = watch(&client, &args.namespaces);

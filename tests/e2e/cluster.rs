@@ -196,14 +196,21 @@ pub fn leader() -> String {
     eventually("a leader", || {
         let spec = "jsonpath={.spec.holderIdentity}";
         let holder = kubectl(&["-n", SYSTEM, "get", "lease", "memlock-operator-controller", "-o", spec]);
-        if holder.is_empty() { Err("nobody leads".to_owned()) } else { Ok(holder) }
+        let Some((pod, _)) = holder.rsplit_once('_') else { return Err("nobody leads".to_owned()) };
+        // One that ended without giving the lease up holds it on for a while.
+        let there = run("kubectl", &["-n", SYSTEM, "get", "pod", pod]).status.success();
+        if there { Ok(holder) } else { Err(format!("{pod} holds the lease and is gone")) }
     })
+}
+
+/// The pod of the controller that leads.
+pub fn leading_pod() -> String {
+    leader().rsplit_once('_').unwrap().0.to_owned()
 }
 
 /// A page that the controller that leads serves over HTTP.
 pub fn page(name: &str) -> String {
-    let holder = leader();
-    let (pod, _) = holder.rsplit_once('_').unwrap();
+    let pod = leading_pod();
     kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/{name}")])
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{
-        Namespace, SYSTEM, apply, condition, controller_log, eventually, kubectl, kubectl_with, label, nbdkit,
-        opted_in, page, run, running_id,
+        Namespace, SYSTEM, apply, condition, controller_log, eventually, kubectl, kubectl_with, label, leading_pod,
+        nbdkit, opted_in, page, run, running_id,
     },
     host,
 };
@@ -372,4 +372,20 @@ fn who_asks_is_told_what_the_checks_do() {
         let series = format!("memlock_writes_total{{object=\"{object}\",outcome=\"done\"}}");
         assert!(metrics.contains(&series), "no {series}: {metrics}");
     }
+}
+
+#[test]
+fn a_controller_that_waits_says_that_it_does_not_lead() {
+    let names = "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}";
+    let select = ["-l", "app.kubernetes.io/component=controller", "--field-selector=status.phase=Running"];
+    let said = eventually("the other controller", || {
+        let leads = leading_pod();
+        let all = kubectl(&[&["-n", SYSTEM, "get", "pods", "-o", names], &select[..]].concat());
+        let other = all.lines().find(|pod| *pod != leads).ok_or("there is no other")?;
+        let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{other}:8080/proxy/debug/state");
+        let output = run("kubectl", &["get", "--raw", &path]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if said.contains("does not lead") { Ok(said) } else { Err(said) }
+    });
+    eprintln!("{said}");
 }

@@ -17,7 +17,8 @@ use serde_json::json;
 use crate::{
     chart::CHART,
     cluster::{
-        Namespace, PATIENCE, RELEASE, SYSTEM, eventually, kubectl, minor, nbdkit, opted_in, reached, run, succeed,
+        Namespace, PATIENCE, RELEASE, SYSTEM, eventually, kubectl, leading_pod, minor, nbdkit, opted_in, reached, run,
+        succeed,
     },
 };
 
@@ -114,10 +115,7 @@ impl Desk {
             "DEPLOYMENT" => "other".to_owned(),
             "DEVICE" => "/dev/ublkb0".to_owned(),
             "IMAGE" => "localhost/nbdkit:1".to_owned(),
-            "CONTROLLER" => {
-                let one = "jsonpath={.items[0].metadata.name}";
-                kubectl(&["-n", SYSTEM, "get", "pods", "-l", "app.kubernetes.io/component=controller", "-o", one])
-            }
+            "CONTROLLER" => leading_pod(),
             other => panic!("{other} has no value"),
         }
     }
