@@ -103,7 +103,7 @@ start_node() {
   # A clean environment: a proxy setting would reach the kubelet. --kill-child: nothing outlives unshare.
   launch node env -i "${settings[@]}" unshare --net --pid --mount --uts --ipc --fork --kill-child=SIGKILL --mount-proc \
     "$source_dir/node"
-  launch relay socat "TCP-LISTEN:$host_port,bind=127.0.0.1,fork,reuseaddr" "UNIX-CONNECT:$state/api.sock"
+  launch relay socat "TCP-LISTEN:$host_port,bind=127.0.0.1,fork,reuseaddr,nodelay" "UNIX-CONNECT:$state/api.sock"
 }
 
 node_is_decided() { # ready, failed, or dead
