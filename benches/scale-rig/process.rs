@@ -8,7 +8,10 @@ use std::{
 
 use tokio::process::{Child, Command};
 
-use crate::load::{LEASE, NAME, NAMESPACE};
+use crate::{
+    image,
+    load::{LEASE, NAME, NAMESPACE},
+};
 
 /// `USER_HZ`, in which `/proc` counts processor time on every architecture that we build for.
 const TICK: Duration = Duration::from_millis(10);
@@ -27,6 +30,7 @@ impl Controller {
             .args(["controller", "--admin-listen", "127.0.0.1:0", "--interval", interval])
             .args(["--webhook-configuration", NAME, "--webhook-service", NAME, "--certificate-secret", NAME])
             .args(["--lease", LEASE, "--namespace", NAMESPACE])
+            .envs(image::environment())
             .env("KUBECONFIG", folder.join("gate.kubeconfig"))
             .stdout(log.try_clone().unwrap())
             .stderr(log)

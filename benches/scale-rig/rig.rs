@@ -15,17 +15,21 @@
 )]
 
 mod gate;
+#[path = "../../tests/hostile/image.rs"]
+mod image;
 mod load;
 mod process;
 
-use std::{path::PathBuf, time::Duration};
+use std::{ops::Range, path::PathBuf, time::Duration};
 
 use kube::{Client, Config};
 use tokio::time::{Instant, sleep};
 
 use self::{gate::Gate, process::Controller};
 
-/// Pods that did not opt in, and those that did: first of a cluster of 20,000, then of the run that is measured over time.
+/// Pods that did not opt in, of a small cluster and of one of 20,000, and those that did: first of the latter, then of the
+/// run that is measured over time.
+const FEW_PLAIN: u32 = 5_000;
 const PLAIN: u32 = 19_000;
 const DEVICES: u32 = 1_000;
 const MANY_DEVICES: u32 = 5_000;
@@ -56,23 +60,26 @@ async fn main() {
     let gate = Gate::open(client.clone(), &folder);
     let mut missed = Vec::new();
 
-    let controller = Controller::start(&binary, &folder, INTERVAL);
-    let empty = listed(&gate, &controller).await;
-    row("no pods", &controller);
+    let started = async |pods: Range<u32>| {
+        load::create(&client, pods.clone(), false).await;
+        gate.forget();
+        let controller = Controller::start(&binary, &folder, INTERVAL);
+        let resident = listed(&gate, &controller).await;
+        row(&format!("{} pods that did not opt in", pods.end), &controller);
+        (controller, resident)
+    };
+    started(0..0).await.0.stop().await;
+    let (controller, small) = started(0..FEW_PLAIN).await;
     controller.stop().await;
-
-    load::create(&client, 0..PLAIN, false).await;
-    gate.forget();
-    let controller = Controller::start(&binary, &folder, INTERVAL);
-    let watching = listed(&gate, &controller).await;
-    row(&format!("{PLAIN} pods that did not opt in"), &controller);
+    let (controller, watching) = started(FEW_PLAIN..PLAIN).await;
     let few = locked(&client, &gate, &controller, 0..DEVICES).await;
     row(&format!("and {DEVICES} that did"), &controller);
     let many = locked(&client, &gate, &controller, DEVICES..MANY_DEVICES).await;
     row(&format!("and {} more of those", MANY_DEVICES - DEVICES), &controller);
 
-    // What does not grow with the pods, such as the buffers of looks that go on at the same time, is in none of the two.
-    let a_watched_pod = bytes(empty, watching) / f64::from(PLAIN);
+    // What does not grow with the pods, such as the buffers of a page of the list and of looks that go on at the same time,
+    // is in none of the two.
+    let a_watched_pod = bytes(small, watching) / f64::from(PLAIN - FEW_PLAIN);
     let a_device = bytes(few, many) / f64::from(MANY_DEVICES - DEVICES);
     let rest = f64::from(few) * 1_024.0 - a_watched_pod * f64::from(PLAIN) - a_device * f64::from(DEVICES);
     let large = rest + a_watched_pod * (LARGE_CLUSTER - LARGE_CLUSTERS_DEVICES) + a_device * LARGE_CLUSTERS_DEVICES;
@@ -123,7 +130,7 @@ async fn listed(gate: &Gate, controller: &Controller) -> u32 {
 }
 
 /// Adds these devices; gives the resident memory, in kB, once each has its verdict.
-async fn locked(client: &Client, gate: &Gate, controller: &Controller, devices: std::ops::Range<u32>) -> u32 {
+async fn locked(client: &Client, gate: &Gate, controller: &Controller, devices: Range<u32>) -> u32 {
     let expected = devices.end;
     let offset = PLAIN;
     load::create(client, offset + devices.start..offset + devices.end, true).await;
