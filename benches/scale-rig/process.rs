@@ -13,6 +13,8 @@ use crate::{
     load::{LEASE, NAME, NAMESPACE},
 };
 
+const TEMPLATE: &str = include_str!("../../charts/memlock-operator/templates/controller-deployment.yaml");
+
 /// `USER_HZ`, in which `/proc` counts processor time on every architecture that we build for.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -31,6 +33,7 @@ impl Controller {
             .args(["--webhook-configuration", NAME, "--webhook-service", NAME, "--certificate-secret", NAME])
             .args(["--lease", LEASE, "--namespace", NAMESPACE])
             .envs(image::environment())
+            .envs(chart())
             .env("KUBECONFIG", folder.join("gate.kubeconfig"))
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -76,4 +79,15 @@ impl Controller {
     fn read(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("the controller is running")
     }
+}
+
+/// The environment that the chart gives to the controller beside, as far as it is written out there.
+fn chart() -> Vec<(&'static str, &'static str)> {
+    let lines = TEMPLATE.lines().map(str::trim);
+    let pairs = lines.clone().zip(lines.skip(1)).filter_map(|(name, value)| {
+        Some((name.strip_prefix("- name: ")?, value.strip_prefix("value: \"")?.strip_suffix('"')?))
+    });
+    let set: Vec<_> = pairs.collect();
+    assert!(set.iter().any(|(name, _)| name.starts_with("MALLOC_")), "the chart says how memory is kept: {set:?}");
+    set
 }

@@ -39,9 +39,9 @@ const LOOKS_A_MINUTE: f64 = 5_000.0;
 /// After a list or the last first verdict, until nothing but routine is left.
 const SETTLED: Duration = Duration::from_secs(20);
 
-/// Goals; of memory in bytes.
+/// Goals; of memory in bytes. What an opted-in pod may take is held by `heap_tests`: what the allocator adds differs from run
+/// to run, and counts in the large cluster.
 const FOR_A_WATCHED_POD: f64 = 512.0;
-const FOR_A_DEVICE: f64 = 2_048.0;
 const FOR_A_LARGE_CLUSTER: f64 = 64.0 * 1_048_576.0;
 const LARGE_CLUSTER: f64 = 150_000.0;
 const LARGE_CLUSTERS_DEVICES: f64 = 7_500.0;
@@ -108,7 +108,6 @@ async fn main() {
         }
     };
     goal(a_watched_pod <= FOR_A_WATCHED_POD, "memory for a watched pod");
-    goal(a_device <= FOR_A_DEVICE, "memory for an opted-in pod");
     goal(large <= FOR_A_LARGE_CLUSTER, "memory for a large cluster");
     goal(looks >= 0.9 * LOOKS_A_MINUTE, "each device looked at once a minute");
     goal(cores <= CORES, "processor time");
