@@ -36,12 +36,9 @@ fn pod(metadata: &Value) -> Pod {
     serde_json::from_value(pod).unwrap()
 }
 
-/// Of the least that a webhook can be.
-const FLOOR: ([u8; 4], u16) = ([127, 0, 0, 1], 19443);
-
 /// A webhook that knows its answer before it is asked. Writes its certificate into the folder.
-async fn floor(folder: &Path) {
-    let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+async fn floor(address: SocketAddr, folder: &Path) {
+    let pair = rcgen::generate_simple_self_signed([address.ip().to_string()]).unwrap();
     let tls = RustlsConfig::from_pem(pair.cert.pem().into_bytes(), pair.signing_key.serialize_pem().into_bytes());
     let patch = json!([{
         "op": "add", "path": "/spec/containers/0/securityContext", "value": { "capabilities": { "add": ["IPC_LOCK"] } },
@@ -54,18 +51,21 @@ async fn floor(folder: &Path) {
         }))
     };
     let acceptor = RustlsAcceptor::new(tls.await.unwrap()).acceptor(NoDelayAcceptor::new());
-    let server = axum_server::bind(SocketAddr::from(FLOOR)).acceptor(acceptor);
+    let server = axum_server::bind(address).acceptor(acceptor);
     fs::write(folder.join("ca.pem"), pair.cert.pem()).unwrap();
     server.serve(Router::new().route("/", post(answer)).into_make_service()).await.unwrap();
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
+    let mut arguments = std::env::args().skip(1);
     rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [_, "--floor", folder] => floor(folder.as_ref()).await,
-        [_, "--bench"] => measure().await,
+    match arguments.next().as_deref() {
+        Some("--floor") => {
+            let (address, folder) = (arguments.next().unwrap(), arguments.next().unwrap());
+            floor(address.parse().unwrap(), folder.as_ref()).await;
+        }
+        Some("--bench") => measure().await,
         // `cargo test` runs every target once.
         _ => {}
     }
@@ -83,7 +83,7 @@ async fn measure() {
         ("this webhook, with the agent", pod(&annotated("true")), true),
     ];
     let parameters = PostParams { dry_run: true, ..PostParams::default() };
-    let mut took: [Vec<f64>; 5] = Default::default();
+    let mut took = vec![Vec::new(); kinds.len()];
     for n in 0..WARM_UP + each {
         for turn in 0..kinds.len() {
             // None always comes after the same other: what that left behind in the caches would count.
@@ -101,7 +101,7 @@ async fn measure() {
     }
     println!("{each} dry-run creations of each, in turns");
     println!("{:<32} {:>10} {:>8} {:>12} {:>18}", "", "median ms", "p99 ms", "adds ms", "times the policy's");
-    let mut medians = [0.0; 5];
+    let mut medians = vec![0.0; kinds.len()];
     for (nth, (name, ..)) in kinds.iter().enumerate() {
         took[nth].sort_unstable_by(f64::total_cmp);
         medians[nth] = took[nth][each / 2];

@@ -196,22 +196,31 @@ pub fn leader() -> String {
     eventually("a leader", || {
         let spec = "jsonpath={.spec.holderIdentity}";
         let holder = kubectl(&["-n", SYSTEM, "get", "lease", "memlock-operator-controller", "-o", spec]);
-        let Some((pod, _)) = holder.rsplit_once('_') else { return Err("nobody leads".to_owned()) };
+        let Some(pod) = pod_of(&holder) else { return Err("nobody leads".to_owned()) };
         // One that ended without giving the lease up holds it on for a while.
         let there = run("kubectl", &["-n", SYSTEM, "get", "pod", pod]).status.success();
         if there { Ok(holder) } else { Err(format!("{pod} holds the lease and is gone")) }
     })
 }
 
+/// The pod whose controller has this identity.
+pub fn pod_of(identity: &str) -> Option<&str> {
+    Some(identity.rsplit_once('_')?.0)
+}
+
 /// The pod of the controller that leads.
 pub fn leading_pod() -> String {
-    leader().rsplit_once('_').unwrap().0.to_owned()
+    pod_of(&leader()).unwrap().to_owned()
 }
 
 /// A page that the controller that leads serves over HTTP.
 pub fn page(name: &str) -> String {
-    let pod = leading_pod();
-    kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/{name}")])
+    kubectl(&["get", "--raw", &page_of(&leading_pod(), name)])
+}
+
+/// Where the API server passes on what a pod of ours serves over HTTP.
+pub fn page_of(pod: &str, name: &str) -> String {
+    format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/{name}")
 }
 
 /// The controller's log lines about one pod.

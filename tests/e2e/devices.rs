@@ -8,9 +8,10 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    availability::controller_pods,
     cluster::{
         Namespace, SYSTEM, apply, condition, controller_log, eventually, kubectl, kubectl_with, label, leading_pod,
-        nbdkit, opted_in, page, run, running_id,
+        nbdkit, opted_in, page, page_of, run, running_id,
     },
     host,
 };
@@ -376,14 +377,10 @@ fn who_asks_is_told_what_the_checks_do() {
 
 #[test]
 fn a_controller_that_waits_says_that_it_does_not_lead() {
-    let names = "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}";
-    let select = ["-l", "app.kubernetes.io/component=controller", "--field-selector=status.phase=Running"];
     let said = eventually("the other controller", || {
         let leads = leading_pod();
-        let all = kubectl(&[&["-n", SYSTEM, "get", "pods", "-o", names], &select[..]].concat());
-        let other = all.lines().find(|pod| *pod != leads).ok_or("there is no other")?;
-        let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{other}:8080/proxy/debug/state");
-        let output = run("kubectl", &["get", "--raw", &path]);
+        let other = controller_pods().into_iter().find(|pod| *pod != leads).ok_or("there is no other")?;
+        let output = run("kubectl", &["get", "--raw", &page_of(&other, "debug/state")]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if said.contains("does not lead") { Ok(said) } else { Err(said) }
     });

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     chart::CHART,
-    cluster::{RELEASE, SYSTEM, eventually, kubectl, kubectl_with, leader, run, running_id, succeed},
+    cluster::{RELEASE, SYSTEM, eventually, kubectl, kubectl_with, leader, page_of, pod_of, run, running_id, succeed},
     host,
 };
 
@@ -49,10 +49,15 @@ pub fn webhook_pods() -> Vec<String> {
     names(WEBHOOK_PODS)
 }
 
+/// Names of the controller's pods.
+pub fn controller_pods() -> Vec<String> {
+    names(CONTROLLER_PODS)
+}
+
 /// When the certificate that this webhook pod serves ends, in seconds since 1970.
 pub fn served_until(pod: &str) -> Option<i64> {
-    let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/metrics");
-    let metrics = String::from_utf8_lossy(&run("kubectl", &["get", "--raw", &path]).stdout).into_owned();
+    let metrics =
+        String::from_utf8_lossy(&run("kubectl", &["get", "--raw", &page_of(pod, "metrics")]).stdout).into_owned();
     let name = "memlock_certificate_not_after_timestamp_seconds{certificate=\"served\"} ";
     metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok())
 }
@@ -60,7 +65,7 @@ pub fn served_until(pod: &str) -> Option<i64> {
 /// Process of the leader, as the machine numbers it, and its identity.
 fn leading_process() -> (String, String) {
     let holder = leader();
-    let pod = holder.rsplit_once('_').unwrap().0;
+    let pod = pod_of(&holder).unwrap();
     let found = kubectl(&["-n", SYSTEM, "get", "pod", pod, "-o", "json"]);
     let id = running_id(&serde_json::from_str(&found).unwrap()).expect("the leader runs");
     (host::first_process(&id).to_string(), holder)

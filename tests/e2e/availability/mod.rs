@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::{Namespace, full, nbdkit, opted_in};
 
-pub use disturb::{served_until, webhook_pods};
+pub use disturb::{controller_pods, served_until, webhook_pods};
 
 /// Fewest admissions of a window of 5 s: 20 a second.
 const FEWEST: usize = 100;
