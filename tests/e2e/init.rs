@@ -109,6 +109,39 @@ fn several_daemons_and_a_native_sidecar_are_each_locked() {
     }
 }
 
+/// How often the API server has asked the webhook so far, by its own count.
+fn calls() -> u64 {
+    let metrics = kubectl(&["get", "--raw", "/metrics"]);
+    let lines = metrics.lines().filter(|line| line.starts_with("apiserver_admission_webhook_request_total{"));
+    let counts = lines.filter(|line| line.contains("inject.memlock.dev\""));
+    counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn the_api_server_asks_once() {
+    let namespace = Namespace::new("asked");
+    let before = calls();
+    let output = kubectl_with(
+        &["-n", &namespace.0, "create", "-f", "-", "--dry-run=server", "-o", "json"],
+        &pod(&namespace, "once", &json!({ "spec": { "securityContext": { "runAsUser": 1000 } } })),
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let created: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let all = [&created["spec"]["initContainers"], &created["spec"]["containers"]];
+    let all: Vec<&Value> = all.into_iter().flat_map(|list| list.as_array().unwrap()).collect();
+    let token = |container: &&&Value| {
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        mounts.iter().any(|mount| mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount")
+    };
+    assert_eq!(all.iter().map(|container| &container["name"]).collect::<Vec<_>>(), ["memlock-init", "daemon"]);
+    assert_eq!(
+        all.iter().filter(token).count(),
+        all.len(),
+        "who sees the token is the API server's decision: {created}"
+    );
+    assert_eq!(calls(), before + 1);
+}
+
 #[test]
 fn the_image_itself_can_be_mounted() {
     let namespace = Namespace::new("imagevolume");

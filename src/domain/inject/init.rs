@@ -12,6 +12,9 @@ use crate::domain::{intent::Intent, names};
 
 /// Where `memlock-init` sees the volume: `/memlock` holds the image's own files.
 const INSTALL_TARGET: &str = "/target";
+/// Where the API server mounts the token of the pod's account (`DefaultAPITokenMountPath`), and how its volume's name begins.
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const TOKEN_VOLUME: &str = "kube-api-access-";
 const DEFAULT_TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// The volume that holds the agent.
@@ -98,6 +101,16 @@ pub(super) fn preflight(
         ("securityContext", raw.get("securityContext").cloned()),
         ("volumeMounts", Some(json!([mount(agent)]))),
     ])
+}
+
+/// Mounts the token into a container of ours, where the API server has mounted it into the others. It would do so after us
+/// (plugin `ServiceAccount`), and because that changes the pod it would ask every webhook about it once more.
+pub(super) fn mount_token(container: &mut Value, pod: &Pod) {
+    let others = pod.containers().iter().chain(pod.init_containers()).flat_map(Container::mounts);
+    let mut tokens = others.filter(|mount| mount.mount_path == TOKEN_PATH && mount.name.starts_with(TOKEN_VOLUME));
+    if let (Some(token), Some(mounts)) = (tokens.next(), container["volumeMounts"].as_array_mut()) {
+        mounts.push(json!({ "name": token.name, "mountPath": TOKEN_PATH, "readOnly": true }));
+    }
 }
 
 /// The first of its names that is free.

@@ -128,7 +128,8 @@ impl Injection<'_> {
         if !added.is_empty() {
             self.ensure("initContainers");
             let after = self.pod.init_containers().iter().take_while(|c| c.is_ours()).count();
-            for (n, container) in added.into_iter().enumerate() {
+            for (n, mut container) in added.into_iter().enumerate() {
+                init::mount_token(&mut container, self.pod);
                 self.writer.insert(&["spec", "initContainers"], after + n, container);
             }
         }

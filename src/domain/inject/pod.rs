@@ -353,7 +353,7 @@ impl Container {
         self.mounts().any(|mount| mount.name != names::AGENT_VOLUME && inside(mount.mount_path.trim_end_matches('/')))
     }
 
-    fn mounts(&self) -> impl Iterator<Item = &VolumeMount> {
+    pub(super) fn mounts(&self) -> impl Iterator<Item = &VolumeMount> {
         self.volume_mounts.as_deref().unwrap_or_default().iter()
     }
 

@@ -1,8 +1,10 @@
 //! What holds for every pod, not only for the ones we thought of.
 
+mod others;
 mod pods;
 mod resources;
 
+use others::{another_injector, with_token};
 use pods::pod;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -155,24 +157,6 @@ fn is_ours_by(words: &[String], verb: &str) -> bool {
     words.first().is_some_and(|file| file == names::AGENT_FILE) && words.get(1).is_some_and(|word| word == verb)
 }
 
-/// What other injectors do: a sidecar in front, an init container in front, a volume, and the order turned round.
-fn another_injector(pod: &Value) -> Value {
-    let mut pod = pod.clone();
-    let spec = pod["spec"].as_object_mut().unwrap();
-    let put = |spec: &mut serde_json::Map<String, Value>, key: &str, value: Value| {
-        let entries = spec.entry(key).or_insert_with(|| json!([]));
-        if entries.is_null() {
-            *entries = json!([]);
-        }
-        entries.as_array_mut().unwrap().insert(0, value);
-    };
-    spec["containers"].as_array_mut().unwrap().reverse();
-    put(spec, "containers", json!({ "name": "proxy", "image": "p", "command": ["/proxy"] }));
-    put(spec, "initContainers", json!({ "name": "proxy-init", "image": "p" }));
-    put(spec, "volumes", json!({ "name": "proxy-token", "emptyDir": {} }));
-    pod
-}
-
 /// What an author may add to a pod that was injected already, so that more has to be done.
 static MORE: [(&str, &str); 5] = [
     (names::IO_FLUSHER, "true"),
@@ -212,6 +196,13 @@ proptest! {
         prop_assert!(again.patch.0.is_empty(), "second run: {}", serde_json::to_string(&again.patch).unwrap());
         let steps = |i: &Injection| i.decision.steps.iter().map(|s| (s.container.clone(), s.row)).collect::<Vec<_>>();
         prop_assert_eq!(steps(&injection), steps(&again));
+    }
+
+    #[test]
+    fn the_api_server_has_no_token_to_add_after_us(raw in pod(), settings in installations()) {
+        let raw = with_token(&raw);
+        let after = applied(&raw, &inject(&raw, &settings).unwrap());
+        prop_assert_eq!(with_token(&after), after);
     }
 
     #[test]
