@@ -5,7 +5,7 @@
 use crate::domain::{
     intent::Intent,
     names,
-    probe::{Facts, LockedLimit, Memory, Process},
+    probe::{Facts, LockedLimit, Mappings, Memory, Process},
     surroundings::{self, SwapUse},
 };
 
@@ -246,17 +246,30 @@ pub fn judge(facts: &Facts, wanted: &Wanted) -> Verdict {
 fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
     let lockable = process.size_kb.saturating_sub(process.hugetlb_kb).saturating_sub(unlockable_kb);
     let by_counters = lockable.saturating_sub(process.locked_kb);
+    let counts_more = counts_more_than_locks(process);
+    let unlocked_kb = match process.mappings {
+        Some(mappings) if counts_more => mappings.unexplained_kb,
+        _ => by_mappings(process).unwrap_or(by_counters).min(by_counters),
+    };
+    // Of mappings that add up to the address space, what is in neither sum is locked.
+    let none_locked = match process.mappings {
+        Some(Mappings { explained_kb, unexplained_kb, .. }) if counts_more => {
+            explained_kb.saturating_add(unexplained_kb) >= process.size_kb
+        }
+        _ => process.locked_kb == 0,
+    };
     let figures = Figures {
         locked_kb: process.locked_kb,
-        unlocked_kb: by_mappings(process).unwrap_or(by_counters).min(by_counters),
+        unlocked_kb,
         // Shared memory in swap is in no counter of a process.
         swapped_kb: process.swapped_kb.max(process.mappings.map_or(0, |mappings| mappings.swapped_kb)),
         ..Figures::default()
     };
     let who = format!("process {} ({})", process.pid, process.name);
-    let Figures { locked_kb, unlocked_kb, swapped_kb, .. } = figures;
+    let Figures { locked_kb, swapped_kb, .. } = figures;
+    let locked_kb = locked_kb.min(process.size_kb.saturating_sub(process.hugetlb_kb));
     let (state, reason, message) = if swapped_kb > 0 {
-        let cure = if locked_kb == 0 { remedy(process) } else { LOCK_EARLY.to_owned() };
+        let cure = if none_locked { remedy(process) } else { LOCK_EARLY.to_owned() };
         let message = format!("{who} has {swapped_kb} kB in swap now and {locked_kb} kB locked: {cure}");
         (State::Swapped, Reason::SwappedOut, message)
     } else if lockable == 0 && locked_kb == 0 {
@@ -264,7 +277,13 @@ fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
         let message =
             format!("{who} has no memory that could be locked yet: it is just starting, and is looked at again");
         (State::Unknown, Reason::CannotCheck, message)
-    } else if locked_kb == 0 {
+    } else if counts_more && process.mappings.is_none() {
+        let message = format!(
+            "{who} counts {} kB as locked, which is more than its {locked_kb} kB: a driver counts there what it pins, as VFIO does, so that nothing can be told; let the agent in, which reads the mappings",
+            process.locked_kb
+        );
+        (State::Unknown, Reason::CannotCheck, message)
+    } else if none_locked {
         let message = format!("{who} has locked none of its {lockable} kB: {}", remedy(process));
         (State::Unlocked, Reason::NotLocked, message)
     } else if unlocked_kb > 0 {
@@ -281,6 +300,12 @@ fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
         (State::Locked, Reason::Locked, format!("{who} has locked all of its {locked_kb} kB; nothing is in swap"))
     };
     Verdict { state, reason, figures: Some(figures), message }
+}
+
+/// `VmLck` is more than could be locked: VFIO adds to it what it pins for a device (`vfio_lock_acct()` in
+/// `drivers/vfio/vfio_iommu_type1.c`, by `__account_locked_vm()`), huge pages too, and that says nothing of locks.
+fn counts_more_than_locks(process: &Process) -> bool {
+    process.locked_kb > process.size_kb.saturating_sub(process.hugetlb_kb)
 }
 
 /// What is not locked by the flags of every mapping, in kB; `None`: they were not read, or do not agree with the

@@ -39,6 +39,14 @@ fn with_mappings(process: &mut Process, explained_kb: u64, unexplained_kb: u64, 
     process.mappings = Some(Mappings { explained_kb, unexplained_kb, swapped_kb });
 }
 
+/// VFIO has pinned 1 GiB; growth after the lock, and the mappings without one.
+fn pinning(process: &mut Process, grown_kb: u64, mappings: Option<(u64, u64)>) {
+    process.size_kb += grown_kb;
+    process.locked_kb += 1 << 20;
+    let read = |(explained_kb, unexplained_kb)| Mappings { explained_kb, unexplained_kb, swapped_kb: 0 };
+    process.mappings = mappings.map(read);
+}
+
 #[rstest]
 #[case::locked(|_: &mut Process| {}, State::Locked, "207508 kB")]
 #[case::hugetlb_is_not_lockable(|p: &mut Process| { p.size_kb += 4096; p.hugetlb_kb = 4096; }, State::Locked, "")]
@@ -52,6 +60,10 @@ fn with_mappings(process: &mut Process, explained_kb: u64, unexplained_kb: u64, 
 #[case::swapped_although_locked(|p: &mut Process| p.swapped_kb = 25_604, State::Swapped, "without MCL_ONFAULT")]
 #[case::swapped_and_never_locked(|p: &mut Process| { p.swapped_kb = 4; p.locked_kb = 0; }, State::Swapped, "never called mlockall")]
 #[case::in_execve(|p: &mut Process| { p.size_kb = 32; p.locked_kb = 0; p.name = "runc:[2:INIT]".into(); }, State::Unknown, "just starting")]
+#[case::driver_pins(|p: &mut Process| pinning(p, 0, None), State::Unknown, "let the agent in")]
+#[case::driver_pins_and_all_locked(|p: &mut Process| pinning(p, 0, Some((32, 0))), State::Locked, "has locked all")]
+#[case::driver_pins_and_grown(|p: &mut Process| pinning(p, 500_000, Some((32, 500_000))), State::Partial, "500000 kB are not locked")]
+#[case::driver_pins_and_none_locked(|p: &mut Process| pinning(p, 0, Some((36, 207_504))), State::Unlocked, "never called mlockall")]
 #[case::never_called(|p: &mut Process| p.locked_kb = 0, State::Unlocked, "never called mlockall")]
 #[case::root_without(|p: &mut Process| { p.locked_kb = 0; p.effective_capabilities = 0; }, State::Unlocked, "recreate the pod")]
 #[case::non_root(|p: &mut Process| { p.locked_kb = 0; p.effective_capabilities = 0; p.uid = 1000; }, State::Unlocked, "uid 1000")]
@@ -134,12 +146,13 @@ fn a_pod_is_as_bad_as_its_worst_container() {
 proptest! {
     #[test]
     fn locked_is_said_only_with_every_proof(
-        size in 0_u64..1 << 40, locked in 0_u64..1 << 40, swapped in 0_u64..3, hugetlb in 0_u64..1 << 20,
+        size in 0_u64..1 << 40, locked in 0_u64..1 << 40, pinned in prop_oneof![Just(0_u64), 0_u64..1 << 22], swapped in 0_u64..3, hugetlb in 0_u64..1 << 20,
         unlockable in 0_u64..64, unread in 0_usize..3, capabilities in any::<u64>(), user_namespace in any::<bool>(),
         explained in 0_u64..1 << 20, unexplained in 0_u64..3, swapped_by_mappings in 0_u64..3, read in any::<bool>(),
         agree in any::<bool>(), swapped_of_group in proptest::option::of(0_u64..2),
     ) {
         let size = if agree { locked + explained + unexplained } else { size };
+        let locked = locked + pinned;
         let process = Process {
             size_kb: size, locked_kb: locked, swapped_kb: swapped, hugetlb_kb: hugetlb,
             effective_capabilities: capabilities, user_namespace,
@@ -151,8 +164,9 @@ proptest! {
         let mut facts = Facts { unlockable_kb: unlockable, unread_processes: unread, ..facts(vec![process]) };
         facts.memory = facts.memory.map(|memory| Memory { swapped: swapped_of_group, ..memory });
         let gap = i128::from(size) - i128::from(locked);
-        let by_counters = gap - i128::from(hugetlb) <= i128::from(unlockable);
-        let by_mappings = read && unexplained == 0 && gap == i128::from(explained);
+        let counts_more = i128::from(locked) > i128::from(size.saturating_sub(hugetlb));
+        let by_counters = !counts_more && gap - i128::from(hugetlb) <= i128::from(unlockable);
+        let by_mappings = read && unexplained == 0 && if counts_more { explained < size } else { gap == i128::from(explained) };
         let in_swap = swapped > 0 || read && swapped_by_mappings > 0;
         let explained_swap = read || swapped_of_group == Some(0);
         let proven = locked > 0 && !in_swap && unread == 0 && explained_swap && (by_counters || by_mappings);

@@ -213,8 +213,11 @@ pub(super) fn read(place: Place, unlockable_kb: u64, swapped: bool) -> Outcome {
         flushers += u64::from(stat.flags & IO_FLUSHER == IO_FLUSHER);
     });
     // A lock of the process's memory is taken: only where it can change the verdict.
-    let gap = size_kb.saturating_sub(locked_kb).saturating_sub(hugetlb_kb);
-    let doubtful = locked_kb > 0 && (gap > unlockable_kb || swapped && swapped_kb == 0);
+    let lockable = size_kb.saturating_sub(hugetlb_kb);
+    let gap = lockable.saturating_sub(locked_kb);
+    // More than can be locked: a driver counts there what it pins (VFIO), and the counters prove nothing.
+    let counts_more = locked_kb > lockable;
+    let doubtful = locked_kb > 0 && (gap > unlockable_kb || counts_more || swapped && swapped_kb == 0);
     let smaps = doubtful.then(|| smaps::read(place.file("smaps").c_str()?, size_kb)).flatten();
     Outcome::Alive(Process {
         pid,
