@@ -57,19 +57,26 @@ fn the_transition_time_moves_only_with_the_status() {
 
 /// Status of the gate's condition after each verdict in turn.
 #[rstest]
-#[case::locked(&[State::Locked], "True")]
-#[case::never_checked(&[State::Pending], "False")]
-#[case::could_not_be_checked_yet(&[State::Unknown], "False")]
-#[case::a_check_that_failed_takes_nothing_away(&[State::Locked, State::Unknown], "True")]
-#[case::a_definite_failure_does(&[State::Locked, State::Partial], "False")]
-#[case::and_lasts(&[State::Locked, State::Swapped, State::Unknown], "False")]
-#[case::a_restart_does(&[State::Locked, State::Pending, State::Unknown], "False")]
-#[case::locked_again(&[State::Locked, State::Pending, State::Locked], "True")]
-fn the_gate_latches(#[case] states: &[State], #[case] expected: &str) {
+#[case::locked(&[(State::Locked, "a")], "True")]
+#[case::never_checked(&[(State::Pending, "a")], "False")]
+#[case::could_not_be_checked_yet(&[(State::Unknown, "a")], "False")]
+#[case::a_check_that_failed_takes_nothing_away(&[(State::Locked, "a"), (State::Unknown, "a")], "True")]
+#[case::a_definite_failure_does(&[(State::Locked, "a"), (State::Partial, "a")], "False")]
+#[case::and_lasts(&[(State::Locked, "a"), (State::Swapped, "a"), (State::Unknown, "a")], "False")]
+#[case::a_restart_does(&[(State::Locked, "a"), (State::Pending, ""), (State::Unknown, "b")], "False")]
+#[case::also_one_that_nobody_wrote_down(&[(State::Locked, "a"), (State::Unknown, "b")], "False")]
+#[case::what_is_said_of_no_run_proves_none(&[(State::Locked, "a"), (State::Unknown, "")], "False")]
+#[case::locked_again(&[(State::Locked, "a"), (State::Pending, ""), (State::Locked, "b")], "True")]
+fn the_gate_latches(#[case] runs: &[(State, &str)], #[case] expected: &str) {
     let gate = json!({ "spec": { "readinessGates": [{ "conditionType": "memlock.dev/LockVerified" }] } });
     let mut standing = pod(&gate);
-    for state in states {
-        let report = Report::settled(Verdict { figures: None, ..verdict(*state, Reason::CannotCheck, 1) });
+    for (state, id) in runs {
+        let verdict = Verdict { figures: None, ..verdict(*state, Reason::CannotCheck, 1) };
+        let report = if id.is_empty() {
+            Report::settled(verdict)
+        } else {
+            Report::checked(verdict.clone(), &[("c".to_owned(), verdict)], &[target(id)])
+        };
         assert!(!report.stands_on(&standing), "{state:?} is news");
         let mut change = gate.clone();
         json_patch::merge(&mut change, &report.patch(&standing, Timestamp::UNIX_EPOCH));

@@ -94,6 +94,18 @@ impl Status {
         }
     }
 
+    /// Whether both were said of the same runs of the same containers, of which there is one at least.
+    pub(super) fn is_of_the_runs_of(&self, other: &Self) -> bool {
+        let (a, b) = (self.shown(), other.shown());
+        let runs = |status: &Self| ids(status.containers.iter().map(|(name, said)| (name.as_str(), said.id.clone())));
+        match (&a.digest, &b.digest) {
+            (Some(a), Some(b)) => a.ids == b.ids,
+            (None, None) => !a.containers.is_empty() && runs(&a) == runs(&b),
+            (Some(digest), None) => digest.ids == runs(&b),
+            (None, Some(digest)) => runs(&a) == digest.ids,
+        }
+    }
+
     /// Whether it says that this run of the container was locked; `all`: whether the pod is said to be.
     pub(super) fn says_locked(&self, target: &Target, targets: &[Target], all: bool) -> bool {
         if self.digest.is_some() {
