@@ -144,7 +144,10 @@ impl Schedule {
         while let Some((key, seat)) = self.checks.take() {
             match self.pods.get_mut(&key).and_then(|entry| entry.check(now)) {
                 Some((uid, step)) => {
-                    self.looking.insert((key.as_ref().clone(), uid), seat);
+                    // It left and came back while it was looked at: of two looks that end, only one finds a seat.
+                    if let Some(earlier) = self.looking.insert((key.as_ref().clone(), uid), seat) {
+                        self.checks.free(&earlier, false);
+                    }
                     steps.push(step);
                 }
                 None => self.checks.free(&seat, false),
@@ -153,7 +156,9 @@ impl Schedule {
         while let Some((key, seat)) = self.writes.take() {
             match self.pods.get_mut(&key).and_then(|entry| entry.write()) {
                 Some((uid, step)) => {
-                    self.writing.insert((key.as_ref().clone(), uid), seat);
+                    if let Some(earlier) = self.writing.insert((key.as_ref().clone(), uid), seat) {
+                        self.writes.free(&earlier, false);
+                    }
                     steps.push(step);
                 }
                 None => self.writes.free(&seat, false),

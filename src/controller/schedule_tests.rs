@@ -168,6 +168,22 @@ async fn a_check_of_a_pod_that_was_recreated_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_leaves_and_comes_back_while_it_is_looked_at_keeps_no_slot() {
+    let now = Instant::now();
+    let mut schedule = schedule_with(pod(&json!({})), now);
+    let mut looks = schedule.steps(now);
+    schedule.observe(Change::Gone(pod(&json!({})).key()), now);
+    schedule.observe(Change::Seen(Box::new(pod(&json!({})))), now);
+    looks.extend(schedule.steps(now));
+    assert_eq!(looks.len(), 2, "{looks:?}");
+    for look in looks {
+        let Step::Check { key, uid, targets, .. } = look else { panic!("{look:?}") };
+        schedule.checked(&key, &uid, &targets, locked(), now);
+    }
+    assert_eq!(schedule.checks.taken(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_check_that_hung_is_not_repeated_soon() {
     let now = Instant::now();
     let mut schedule = schedule_with(pod(&json!({})), now);

@@ -64,6 +64,12 @@ impl Slots {
         Self { caps, running: 0, nodes: BTreeMap::new(), open: BTreeSet::new() }
     }
 
+    /// How many slots are taken.
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> usize {
+        self.running
+    }
+
     /// Queues up for a slot of the node.
     pub(super) fn join(&mut self, node: &Arc<str>, turn: Turn) {
         self.change(node, |node| {
