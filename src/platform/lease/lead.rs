@@ -157,8 +157,14 @@ impl Lease {
         Ok(())
     }
 
+    /// How long a call may take: a holder's not beyond its deadline, at which its work is to end.
+    fn patience(&self) -> Duration {
+        let left = self.election.held_until().map(|until| until.saturating_sub(self.clock.now()));
+        left.map_or(self.timing.call, |left| left.min(self.timing.call))
+    }
+
     async fn read(&mut self) {
-        let answer = within(self.timing.call, self.leases.get_opt(&self.name)).await;
+        let answer = within(self.patience(), self.leases.get_opt(&self.name)).await;
         let now = self.clock.now();
         match answer {
             Ok(found) => {
@@ -179,7 +185,7 @@ impl Lease {
 
     async fn write(&mut self, spec: LeaseSpec) {
         let started = self.clock.now();
-        let answer = within(self.timing.call, self.put(spec)).await;
+        let answer = within(self.patience(), self.put(spec)).await;
         let now = self.clock.now();
         match answer {
             Ok(object) => {
