@@ -62,6 +62,11 @@ pub(super) fn not_after(der: &CertificateDer<'_>) -> Option<i64> {
     x509_parser::parse_x509_certificate(der).ok().map(|(_, parsed)| parsed.validity().not_after.timestamp())
 }
 
+/// In Unix time.
+pub(super) fn not_before(der: &CertificateDer<'_>) -> Option<i64> {
+    x509_parser::parse_x509_certificate(der).ok().map(|(_, parsed)| parsed.validity().not_before.timestamp())
+}
+
 /// Name and key of who signed a certificate; `None` where it does not say which key that was.
 pub(super) fn signer(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;

@@ -19,7 +19,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
 use super::{
-    bundle::{not_after, signer},
+    bundle::{not_after, not_before, signer},
     metrics::ServedMetrics,
 };
 
@@ -86,6 +86,8 @@ pub struct Follower {
 struct Pair {
     config: Arc<ServerConfig>,
     /// In Unix time.
+    not_before: i64,
+    /// As above.
     not_after: i64,
     /// Who signed the last certificate of the chain: whom a client must trust.
     signer: Option<Vec<u8>>,
@@ -154,7 +156,7 @@ impl Follower {
                 if !hold.is_zero() {
                     info!(
                         seconds = hold.as_secs(),
-                        "a certificate of another authority is held back until it is trusted"
+                        "the new certificate is held back until it is valid and its authority trusted"
                     );
                 }
                 self.next = Some((pair, Instant::now() + hold));
@@ -174,13 +176,15 @@ impl Follower {
         info!(file = %self.files.certificate.display(), "certificate changed");
     }
 
-    /// Nothing where the API server trusts the signer already; else not beyond a third of what the pair in use has left.
+    /// Nothing where the API server trusts the signer already; else not beyond a third of what the pair in use has left. One
+    /// that is not valid yet, as the clock of who made it was ahead, waits as long as the one in use is good.
     fn hold(&self, pair: &Pair, now: Timestamp) -> Duration {
-        if pair.signer.is_some() && pair.signer == self.served.signer {
-            return Duration::ZERO;
-        }
-        let left = u64::try_from(self.served.not_after.saturating_sub(now.as_second())).unwrap_or_default();
-        HOLD.min(Duration::from_secs(left) / 3)
+        let until =
+            |at: i64| Duration::from_secs(u64::try_from(at.saturating_sub(now.as_second())).unwrap_or_default());
+        let left = until(self.served.not_after);
+        let is_trusted = pair.signer.is_some() && pair.signer == self.served.signer;
+        let trusted = if is_trusted { Duration::ZERO } else { HOLD.min(left / 3) };
+        trusted.max(until(pair.not_before).min(left))
     }
 
     /// A pair that can be served, and is not over while the one in use is not.
@@ -208,7 +212,9 @@ fn parse(certificate: &[u8], key: &[u8]) -> Result<Pair, CertificateError> {
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>().map_err(CertificateError::Pem)?;
     let Some(leaf) = chain.first() else { return Err(CertificateError::Empty) };
-    let not_after = not_after(leaf).ok_or(CertificateError::Empty)?;
+    let (Some(not_before), Some(not_after)) = (not_before(leaf), not_after(leaf)) else {
+        return Err(CertificateError::Empty);
+    };
     let signer = chain.last().and_then(signer);
     let key = PrivateKeyDer::from_pem_slice(key).map_err(CertificateError::Pem)?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -218,7 +224,7 @@ fn parse(certificate: &[u8], key: &[u8]) -> Result<Pair, CertificateError> {
         .with_single_cert(chain, key)
         .map_err(CertificateError::Pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Pair { config: Arc::new(config), not_after, signer })
+    Ok(Pair { config: Arc::new(config), not_before, not_after, signer })
 }
 
 #[cfg(test)]

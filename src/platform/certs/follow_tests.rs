@@ -154,6 +154,19 @@ async fn a_pair_of_another_authority_is_held_back_while_the_old_one_is_good() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pair_that_is_not_valid_yet_waits_while_the_old_one_is_good() {
+    let authority = authority();
+    let ahead = |seconds| Timestamp::now() + SignedDuration::from_hours(1) + SignedDuration::from_secs(seconds);
+    let coming = pair_of(&authority, ahead(20), Lives::default());
+    let found = served_after("coming", &now_of(&authority), &coming).await.unwrap_or(Duration::MAX);
+    assert!((Duration::from_secs(14)..=Duration::from_secs(26)).contains(&found), "{found:?}");
+    let short = Lives { certificate: SignedDuration::from_secs(10), ..Lives::default() };
+    let ends = pair_of(&authority, Timestamp::now(), short);
+    let found = served_after("ends", &ends, &pair_of(&authority, ahead(600), Lives::default())).await;
+    assert!(found.is_some_and(|found| found <= Duration::from_secs(16)), "no longer than the old one: {found:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_held_back_gives_way_to_what_is_written_after_it() {
     let (old, new) = (authority(), authority());
     let folder = Folder::new("back");

@@ -246,10 +246,12 @@ impl Publisher {
         Ok(())
     }
 
-    /// Notes since when every entry has been seen to trust the newest authority.
+    /// Notes since when every entry has been seen to trust the newest authority. Where others write `caBundle`, the Secret
+    /// need not name one, and that each entry trusts any is all there is to see.
     fn look(&mut self, live: &[MutatingWebhook], bundle: &Bundle) {
         let newest = bundle.newest().filter(|_| is_out(live, bundle));
-        self.metrics.trusted(newest.is_some());
+        let trusts_any = !live.is_empty() && live.iter().all(|entry| !trusted(entry).is_empty());
+        self.metrics.trusted(newest.is_some() || bundle.is_empty() && trusts_any);
         self.out = newest.map(|newest| match self.out.take() {
             Some((known, since)) if known == *newest => (known, since),
             _ => (newest.clone(), Instant::now()),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tower::{BoxError, service_fn};
 
 use super::*;
-use crate::platform::certs::due::convinces;
+use crate::platform::{certs::due::convinces, metrics};
 
 const ENTRIES: [&str; 2] = ["a.memlock.dev", "b.memlock.dev"];
 
@@ -91,6 +91,7 @@ impl Server {
 struct World {
     server: Arc<Mutex<Server>>,
     client: Client,
+    registry: Mutex<Registry>,
     start: (Timestamp, Instant),
 }
 
@@ -112,13 +113,20 @@ impl World {
             }
         });
         let client = ClientBuilder::new(transport, "n").build();
-        Self { server, client, start: (Timestamp::now(), Instant::now()) }
+        Self { server, client, registry: Mutex::default(), start: (Timestamp::now(), Instant::now()) }
     }
 
     fn publisher(&self, source: Source, manage: bool) -> Publisher {
         let [namespace, secret, service, configuration] = ["n", "tls", "webhook", "memlock"].map(str::to_owned);
         let names = Names { namespace, secret, service, configuration };
-        Publisher::new(&self.client, names, source, manage, PublishedMetrics::register(&mut Registry::default()))
+        let metrics = PublishedMetrics::register(&mut self.registry.lock().unwrap());
+        Publisher::new(&self.client, names, source, manage, metrics)
+    }
+
+    /// The value of `memlock_certificate_authority_trusted`.
+    fn is_said_to_be_trusted(&self) -> bool {
+        let text = metrics::text(&self.registry.lock().unwrap());
+        text.lines().any(|line| line == "certificate_authority_trusted 1")
     }
 
     fn now(&self) -> Timestamp {
@@ -260,4 +268,23 @@ async fn the_authority_of_somebody_elses_secret_is_copied_and_the_one_before_kep
     }
     assert!(leaves.iter().all(|leaf| world.accepts(&leaf.certificate)));
     assert!(world.text(CERTIFICATE).is_empty(), "nothing is issued");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_without_an_authority_is_trusted_once_each_entry_trusts_any() {
+    let world = World::new();
+    let mut publisher = world.publisher(Source::Secret, false);
+    publisher.publish(world.now()).await.unwrap();
+    assert!(!world.is_said_to_be_trusted());
+    let authorities = [0, 1].map(|_| issue_authority(Lives::default(), world.now()).unwrap());
+    let bundle = serde_json::to_value(ByteString(authorities[0].certificate.clone().into_bytes())).unwrap();
+    for entry in ENTRIES {
+        let bundle = bundle.as_str().unwrap().to_owned();
+        world.server.lock().unwrap().bundles.insert(entry.to_owned(), bundle);
+    }
+    publisher.publish(world.now()).await.unwrap();
+    assert!(world.is_said_to_be_trusted());
+    world.server.lock().unwrap().put(AUTHORITIES, &authorities[1].certificate);
+    publisher.publish(world.now()).await.unwrap();
+    assert!(!world.is_said_to_be_trusted(), "another one is named than is trusted");
 }
