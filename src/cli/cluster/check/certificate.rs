@@ -24,13 +24,13 @@ pub(super) async fn check(
 ) -> Result<Vec<Finding>, Failure> {
     let mut findings = Vec::new();
     let now = Timestamp::now();
-    findings.extend(serving.map(|serving| trust(serving, now)));
+    findings.extend(serving.map(|serving| trust(installation, serving, now)));
     let name =
         installation.flag("controller", "certificate-secret").map(str::to_owned).or_else(|| mounted(installation));
     let Some(name) = name else { return Ok(findings) };
     let api: Api<Secret> = cluster.api(Some(&installation.namespace));
     findings.push(match readable(cluster.ask(api.get(&name)).await)? {
-        Ok(secret) => leaf(&name, &secret, now),
+        Ok(secret) => leaf(installation, &name, &secret, now),
         Err(failure) => Finding::unreadable(CHECK, &failure),
     });
     Ok(findings)
@@ -42,14 +42,18 @@ fn mounted(installation: &Installation) -> Option<String> {
 }
 
 /// The authorities in the webhook configuration.
-fn trust(serving: &Serving, now: Timestamp) -> Finding {
+fn trust(installation: &Installation, serving: &Serving, now: Timestamp) -> Finding {
     let bundle = |n: usize| {
         serving.entries.get(n).and_then(|entry| entry.client_config.ca_bundle.as_ref()).map(|bundle| &bundle.0)
     };
     let bundles: Vec<Option<&Vec<u8>>> = (0..serving.entries.len()).map(bundle).collect();
     let lacking = bundles.iter().filter(|bundle| bundle.is_none_or(Vec::is_empty)).count();
     let configuration = &serving.name;
-    let again = "see the controller's log: it writes the authorities anew within seconds";
+    let again = if installation.manages_ca_bundle() {
+        "see the controller's log: it writes the authorities anew within seconds"
+    } else {
+        "certificates.manageCABundle is false, so whoever writes them there has to: cert-manager's cainjector, or helm upgrade with certificates.caBundle"
+    };
     if lacking > 0 {
         let sentence = format!(
             "{lacking} of {} entries of webhook configuration {configuration} have no caBundle, so that the API server cannot trust the webhook",
@@ -67,12 +71,15 @@ fn trust(serving: &Serving, now: Timestamp) -> Finding {
 }
 
 /// The webhook's own certificate.
-fn leaf(name: &str, secret: &Secret, now: Timestamp) -> Finding {
+fn leaf(installation: &Installation, name: &str, secret: &Secret, now: Timestamp) -> Finding {
     let pem = secret.data.as_ref().and_then(|data| data.get("tls.crt")).map(|bytes| bytes.0.as_slice());
     if pem.is_none_or(<[u8]>::is_empty) {
         let sentence = format!("Secret {name} holds no certificate, so that the webhook cannot start");
-        return Finding::new(CHECK, Mark::Wrong, sentence)
-            .remedy("see the controller's log: it issues one within seconds");
+        return Finding::new(CHECK, Mark::Wrong, sentence).remedy(if installation.issues_certificates() {
+            "see the controller's log: it issues one within seconds"
+        } else {
+            "see why whoever fills that Secret has not: the controller does not, by certificates.mode"
+        });
     }
     lasting(
         &format!("the webhook's certificate in Secret {name}"),
@@ -112,7 +119,10 @@ mod tests {
     use k8s_openapi::ByteString;
     use rstest::rstest;
 
-    use super::{super::serving::tests::serving, *};
+    use super::{
+        super::{installation::tests::installation, serving::tests::serving},
+        *,
+    };
 
     /// A certificate that ends then.
     fn pem(until: Timestamp) -> String {
@@ -137,7 +147,7 @@ mod tests {
     #[case(13, Mark::Warning, "good for 13 days only")]
     #[case(-3, Mark::Wrong, "has expired, 3 days ago")]
     fn days_left(#[case] days: i64, #[case] mark: Mark, #[case] says: &str) {
-        let finding = leaf("tls", &secret(&pem(in_days(days))), NOW);
+        let finding = leaf(&installation("0.1.0", 1, 1), "tls", &secret(&pem(in_days(days))), NOW);
         assert_eq!(finding.mark, mark);
         assert!(finding.line(false).contains(says), "{}", finding.line(false));
     }
@@ -147,19 +157,38 @@ mod tests {
     #[case("nonsense")]
     #[case("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")]
     fn what_is_no_certificate_is_wrong(#[case] pem: &str) {
-        assert_eq!(leaf("tls", &secret(pem), NOW).mark, Mark::Wrong);
+        assert_eq!(leaf(&installation("0.1.0", 1, 1), "tls", &secret(pem), NOW).mark, Mark::Wrong);
+    }
+
+    #[test]
+    fn who_has_to_write_is_told_the_remedy() {
+        let mut found = installation("0.1.0", 1, 1);
+        let remedies = |found: &Installation| {
+            [trust(found, &serving(), NOW).line(false), leaf(found, "tls", &secret(""), NOW).line(false)]
+        };
+        assert!(
+            remedies(&found).iter().all(|line| line.contains("see the controller's log")),
+            "{:?}",
+            remedies(&found)
+        );
+        found.add_flag("controller", "--certificates=secret");
+        found.add_flag("controller", "--manage-ca-bundle=false");
+        let [authorities, leaf] = remedies(&found);
+        assert!(authorities.contains("helm upgrade with certificates.caBundle"), "{authorities}");
+        assert!(leaf.contains("the controller does not, by certificates.mode"), "{leaf}");
     }
 
     #[test]
     fn every_entry_has_the_same_authorities_and_one_of_them_lasts() {
         let mut serving = serving();
-        assert!(trust(&serving, NOW).line(false).contains("3 of 3 entries"), "{:?}", trust(&serving, NOW));
+        let trust = |serving: &Serving| trust(&installation("0.1.0", 1, 1), serving, NOW);
+        assert!(trust(&serving).line(false).contains("3 of 3 entries"), "{:?}", trust(&serving));
         let both = format!("{}{}", pem(in_days(-1)), pem(in_days(300)));
         for entry in &mut serving.entries {
             entry.client_config.ca_bundle = Some(ByteString(both.clone().into_bytes()));
         }
-        assert_eq!(trust(&serving, NOW).mark, Mark::Good);
+        assert_eq!(trust(&serving).mark, Mark::Good);
         serving.entries[1].client_config.ca_bundle = Some(ByteString(pem(in_days(300)).into_bytes()));
-        assert!(trust(&serving, NOW).line(false).contains("different authorities"));
+        assert!(trust(&serving).line(false).contains("different authorities"));
     }
 }

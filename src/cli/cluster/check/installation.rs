@@ -36,6 +36,16 @@ impl Installation {
         arguments.find_map(|argument| argument.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='))
     }
 
+    /// The controller makes the webhook's certificate.
+    pub(super) fn issues_certificates(&self) -> bool {
+        self.flag("controller", "certificates") != Some("secret")
+    }
+
+    /// The controller writes the authorities into the webhook configuration.
+    pub(super) fn manages_ca_bundle(&self) -> bool {
+        self.flag("controller", "manage-ca-bundle") != Some("false")
+    }
+
     /// The namespaces that it is confined to; none: all are served.
     pub(super) fn served(&self) -> impl Iterator<Item = &str> {
         self.flag("controller", "namespaces").into_iter().flat_map(|names| names.split(','))

@@ -86,6 +86,12 @@ fn questions(installation: &Installation) -> Vec<ResourceAttributes> {
         served.push(None);
     }
     let flag = |name: &str| installation.flag("controller", name).map(str::to_owned);
+    // Where somebody else writes these two, the chart gives no right to.
+    let only_read = |reach: Reach| match reach {
+        Reach::Secret => !installation.issues_certificates(),
+        Reach::Configuration => !installation.manages_ca_bundle(),
+        Reach::Served | Reach::Own | Reach::Lease => false,
+    };
     let mut questions = Vec::new();
     for (group, resource, subresource, verbs, reach) in NEEDED {
         let (namespaces, name) = match reach {
@@ -105,7 +111,8 @@ fn questions(installation: &Installation) -> Vec<ResourceAttributes> {
                 name: name.clone(),
                 ..ResourceAttributes::default()
             };
-            questions.extend(verbs.iter().map(attributes));
+            let verbs = verbs.iter().filter(|verb| **verb == "get" || !only_read(reach));
+            questions.extend(verbs.map(attributes));
         }
     }
     questions
@@ -180,6 +187,16 @@ mod tests {
         let words: Vec<String> = questions(&found).iter().map(in_words).collect();
         assert!(words.contains(&"create pods/exec".to_owned()), "{words:?}");
         assert!(words.contains(&"update leases in memlock-system".to_owned()), "{words:?}");
+        let patched = |found: &Installation| -> Vec<String> {
+            let questions = questions(found);
+            let all = questions.iter().map(in_words).filter(|words| words.starts_with("patch "));
+            all.filter(|words| words.contains("secrets") || words.contains("configurations")).collect()
+        };
+        assert_eq!(patched(&found), ["patch mutatingwebhookconfigurations", "patch secrets in memlock-system"]);
+        found.add_flag("controller", "--certificates=secret");
+        assert_eq!(patched(&found), ["patch mutatingwebhookconfigurations"]);
+        found.add_flag("controller", "--manage-ca-bundle=false");
+        assert_eq!(patched(&found), [""; 0]);
         found.add_flag("controller", "--namespaces=a,b");
         assert_eq!(pods(&found), ["list pods in a", "list pods in b"]);
     }

@@ -30,8 +30,24 @@ pub(super) async fn check(
         named.or_else(|| served(serving?, namespaces?)).or_else(|| installation.served().next()).unwrap_or(USUAL);
     let api: Api<Pod> = cluster.api(Some(namespace));
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    let answer = readable(cluster.ask(api.create(&params, &pod())).await)?;
-    Ok(judge(namespace, &answer))
+    let answer = readable(cluster.ask(api.create(&params, &pod(&asked_labels(serving)))).await)?;
+    Ok(judge(namespace, &answer, serving.is_some_and(narrows)))
+}
+
+/// Further conditions on pods than the chart's own, which a trial pod need not meet.
+fn narrows(serving: &Serving) -> bool {
+    let own = ["memlock-annotation", "no-mirror-pod"];
+    serving.entries.iter().any(|entry| {
+        let expressions = entry.object_selector.as_ref().and_then(|selector| selector.match_expressions.as_ref());
+        let mut conditions = entry.match_conditions.iter().flatten();
+        expressions.is_some_and(|all| !all.is_empty()) || conditions.any(|one| !own.contains(&one.name.as_str()))
+    })
+}
+
+/// Labels without which the webhook is not asked, by `webhook.objectSelector` of the chart.
+fn asked_labels(serving: Option<&Serving>) -> Labels {
+    let entry = serving.and_then(|serving| serving.entries.first());
+    entry.and_then(|entry| entry.object_selector.as_ref()?.match_labels.clone()).unwrap_or_default()
 }
 
 /// A namespace that may hold the capability, best the one that every cluster has.
@@ -42,10 +58,11 @@ fn served<'a>(serving: &Serving, namespaces: &'a [(String, Labels)]) -> Option<&
 }
 
 /// As small as a pod can be; the capability only, so that no image of ours is named.
-fn pod() -> Pod {
+fn pod(labels: &Labels) -> Pod {
     let pod = json!({
         "metadata": {
             "name": "memlock-check-trial",
+            "labels": labels,
             "annotations": { names::SWAP_DEVICE: "true", names::AGENT: "false" },
         },
         "spec": {
@@ -60,11 +77,18 @@ fn pod() -> Pod {
     serde_json::from_value(pod).unwrap_or_default()
 }
 
-fn judge(namespace: &str, answer: &Result<Pod, Failure>) -> Finding {
+fn judge(namespace: &str, answer: &Result<Pod, Failure>, narrowed: bool) -> Finding {
     let failure = match answer {
         Ok(pod) if has_capability(pod) => {
             let sentence = format!("the webhook answered, and gave a trial pod in namespace {namespace} IPC_LOCK");
             return Finding::new(CHECK, Mark::Good, sentence);
+        }
+        Ok(_) if narrowed => {
+            let sentence = format!(
+                "a trial pod in namespace {namespace} was left out, as webhook.objectSelector or webhook.matchConditions may ask for, so that nothing is known of the webhook"
+            );
+            return Finding::new(CHECK, Mark::Unknown, sentence)
+                .remedy("try a pod of yours with kubectl create --dry-run=server -o yaml");
         }
         Ok(_) => {
             let sentence = format!(
@@ -146,18 +170,37 @@ mod tests {
     #[case("pods \"t\" is forbidden: exceeded quota: q", Mark::Unknown, "somebody else")]
     #[case("admission webhook \"images.example\" denied the request: no such image", Mark::Unknown, "somebody else")]
     fn who_refused_matters(#[case] message: &str, #[case] mark: Mark, #[case] says: &str) {
-        let finding = judge("default", &Err(refused(message)));
+        let finding = judge("default", &Err(refused(message)), false);
         assert_eq!(finding.mark, mark);
         assert!(finding.line(false).contains(says), "{}", finding.line(false));
     }
 
     #[test]
     fn only_the_capability_itself_is_proof() {
-        let mut tried = pod();
-        assert_eq!(judge("default", &Ok(tried.clone())).mark, Mark::Wrong);
+        let mut tried = pod(&Labels::new());
+        assert_eq!(judge("default", &Ok(tried.clone()), false).mark, Mark::Wrong);
+        assert_eq!(judge("default", &Ok(tried.clone()), true).mark, Mark::Unknown);
         let context = json!({ "capabilities": { "add": ["IPC_LOCK"] } });
         tried.spec.as_mut().unwrap().containers[0].security_context = Some(serde_json::from_value(context).unwrap());
-        assert_eq!(judge("default", &Ok(tried)).mark, Mark::Good);
+        assert_eq!(judge("default", &Ok(tried), true).mark, Mark::Good);
+    }
+
+    #[test]
+    fn the_trial_pod_is_one_that_the_webhook_is_asked_about() {
+        let mut serving = serving();
+        assert!(asked_labels(Some(&serving)).is_empty() && !narrows(&serving));
+        for entry in &mut serving.entries {
+            let selector = json!({ "matchLabels": { "team": "storage" } });
+            entry.object_selector = Some(serde_json::from_value(selector).unwrap());
+            let own = json!([{ "name": "memlock-annotation", "expression": "true" }]);
+            entry.match_conditions = Some(serde_json::from_value(own).unwrap());
+        }
+        let labels = Labels::from([("team".to_owned(), "storage".to_owned())]);
+        assert_eq!(pod(&asked_labels(Some(&serving))).metadata.labels, Some(labels));
+        assert!(!narrows(&serving));
+        let theirs = json!([{ "name": "not-gpu", "expression": "true" }]);
+        serving.entries[0].match_conditions = Some(serde_json::from_value(theirs).unwrap());
+        assert!(narrows(&serving));
     }
 
     #[test]
