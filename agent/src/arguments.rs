@@ -13,7 +13,7 @@ use crate::{
 pub const HELP: &str = "\
 memlock VERSION: makes a container able to lock its memory, and shows what is locked
 
-  memlock install [--launcher lock|flush] FOLDER
+  memlock install [--launcher lock|flush]... FOLDER
   memlock preflight --container NAME --required true|false --size BYTES|unlimited [--termination-log FILE]
   memlock launch --container NAME --required true|false --size BYTES|unlimited [--lock FLAGS] [--io-flusher]
                  [--termination-log FILE] -- PROGRAM [ARGUMENT...]
@@ -44,19 +44,12 @@ pub enum Command {
 /// `install`.
 #[derive(Debug, Clone, Copy)]
 pub struct Install {
-    /// A second copy with a file capability.
-    pub launcher: Option<Launcher>,
+    /// A copy `memlock-lock` with the file capability `cap_ipc_lock=ep`.
+    pub lock: bool,
+    /// A copy `memlock-flush` with `cap_ipc_lock,cap_sys_resource=ep`.
+    pub flush: bool,
     /// Where to.
     pub folder: &'static CStr,
-}
-
-/// The copies that carry a file capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Launcher {
-    /// `memlock-lock`: `cap_ipc_lock=ep`.
-    Lock,
-    /// `memlock-flush`: `cap_ipc_lock,cap_sys_resource=ep`.
-    Flush,
 }
 
 /// What is wanted of the container.
@@ -111,24 +104,22 @@ pub fn parse(arguments: Vector) -> Result<Command, Usage> {
 }
 
 fn install(arguments: Vector) -> Result<Command, Usage> {
-    let mut launcher = None;
+    let (mut lock, mut flush) = (false, false);
     let mut folder = None;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.to_bytes() {
-            b"--launcher" => {
-                launcher = Some(match rest.next().map(CStr::to_bytes) {
-                    Some(b"lock") => Launcher::Lock,
-                    Some(b"flush") => Launcher::Flush,
-                    _ => return Err("--launcher is lock or flush"),
-                });
-            }
+            b"--launcher" => match rest.next().map(CStr::to_bytes) {
+                Some(b"lock") => lock = true,
+                Some(b"flush") => flush = true,
+                _ => return Err("--launcher is lock or flush"),
+            },
             [b'-', ..] => return Err("install knows the option --launcher only"),
             _ if folder.is_some() => return Err("install takes one folder"),
             _ => folder = Some(argument),
         }
     }
-    Ok(Command::Install(Install { launcher, folder: folder.ok_or("install needs a folder")? }))
+    Ok(Command::Install(Install { lock, flush, folder: folder.ok_or("install needs a folder")? }))
 }
 
 struct Parsed {

@@ -3,7 +3,7 @@
 use core::{ffi::CStr, fmt};
 
 use crate::{
-    arguments::{Install, Launcher},
+    arguments::Install,
     sys::{self, Errno, File},
     text::{Path, Printable},
 };
@@ -34,7 +34,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Copies this program and the preload that stands beside it, and a launcher when asked for. Safe to repeat, also beside
+/// Copies this program and the preload that stands beside it, and the launchers that are asked for. Safe to repeat, also beside
 /// a copy that is running.
 pub fn install(wanted: Install) -> Result<(), Failure> {
     let mut buffer = [0; 4000];
@@ -49,13 +49,13 @@ pub fn install(wanted: Install) -> Result<(), Failure> {
     library.push(from);
     library.push(b"/libmemlock.so");
     copy(&library, wanted.folder, "libmemlock.so", None)?;
-    match wanted.launcher {
-        Some(Launcher::Lock) => copy(&program, wanted.folder, "memlock-lock", Some(1 << sys::IPC_LOCK)),
-        Some(Launcher::Flush) => {
-            copy(&program, wanted.folder, "memlock-flush", Some(1 << sys::IPC_LOCK | 1 << sys::SYS_RESOURCE))
-        }
-        None => Ok(()),
+    if wanted.lock {
+        copy(&program, wanted.folder, "memlock-lock", Some(1 << sys::IPC_LOCK))?;
     }
+    if wanted.flush {
+        copy(&program, wanted.folder, "memlock-flush", Some(1 << sys::IPC_LOCK | 1 << sys::SYS_RESOURCE))?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, folder: &CStr, name: &'static str, capabilities: Option<u32>) -> Result<(), Failure> {

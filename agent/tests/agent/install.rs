@@ -36,7 +36,13 @@ fn install_copies_and_gives_the_launcher_its_capability() {
         let original = if name == "libmemlock.so" { "libmemlock.so" } else { "memlock" };
         assert_eq!(fs::read(&file).unwrap(), fs::read(place().join(original)).unwrap());
     }
+    let both = place().join("installed-both");
+    fs::create_dir_all(&both).unwrap();
+    let launchers = ["install", "--launcher", "lock", "--launcher", "flush"];
+    finished(Command::new(place().join("memlock")).args(launchers).arg(&both));
     let capabilities = |path| String::from_utf8(finished(Command::new("getcap").arg(path)).stdout).unwrap();
+    assert!(capabilities(both.join("memlock-lock")).ends_with(" cap_ipc_lock=ep\n"));
+    assert!(capabilities(both.join("memlock-flush")).ends_with(" cap_ipc_lock,cap_sys_resource=ep\n"));
     assert!(capabilities(folder.join("memlock-lock")).ends_with(" cap_ipc_lock=ep\n"));
     assert!(capabilities(place().join("memlock-flush")).ends_with(" cap_ipc_lock,cap_sys_resource=ep\n"));
     assert_eq!(capabilities(folder.join("memlock")), "");
