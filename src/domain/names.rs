@@ -64,6 +64,8 @@ pub const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 /// Where the NRI plugin ulimit-adjuster looks for the limits of one container
 /// (containerd/nri, `plugins/ulimit-adjuster/README.md`).
 pub const NRI_ULIMITS: &str = "ulimits.noderesource.dev/container.";
+/// Most characters of a key behind its slash (`IsQualifiedName` of the API server).
+const LONGEST_KEY: usize = 63;
 /// Marks a pod whose Pod Security level is named by its namespace.
 pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 
@@ -93,10 +95,25 @@ pub const LEASE_MANAGER: &str = "memlock-operator/lease";
 /// `reportingController` of our Events.
 pub const EVENT_REPORTER: &str = "memlock.dev/controller";
 
+/// The key of a container's limits; `None` where the container's name is too long for one.
+#[must_use]
+pub fn nri_ulimits(container: &str) -> Option<String> {
+    let key = format!("{NRI_ULIMITS}{container}");
+    let behind = key.split_once('/').map_or(0, |(_, behind)| behind.len());
+    (behind <= LONGEST_KEY).then_some(key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::annotations::ANNOTATIONS;
+
+    #[test]
+    fn a_container_may_have_a_longer_name_than_a_key() {
+        assert_eq!(nri_ulimits("nbd").as_deref(), Some("ulimits.noderesource.dev/container.nbd"));
+        assert!(nri_ulimits(&"n".repeat(53)).is_some());
+        assert_eq!(nri_ulimits(&"n".repeat(54)), None);
+    }
 
     #[test]
     fn keys_fit_the_rules_of_kubernetes() {

@@ -104,10 +104,16 @@ pub(super) fn preflight(
 }
 
 /// Mounts the token into a container of ours, where the API server has mounted it into the others. It would do so after us
-/// (plugin `ServiceAccount`), and because that changes the pod it would ask every webhook about it once more.
+/// (plugin `ServiceAccount`), and because that changes the pod it would ask every webhook about it once more. Where one
+/// container has nothing at its place the mount of another is not the API server's, which leaves none out.
 pub(super) fn mount_token(container: &mut Value, pod: &Pod) {
-    let others = pod.containers().iter().chain(pod.init_containers()).flat_map(Container::mounts);
-    let mut tokens = others.filter(|mount| mount.mount_path == TOKEN_PATH && mount.name.starts_with(TOKEN_VOLUME));
+    if pod.spec.automount_service_account_token == Some(false) {
+        return;
+    }
+    let all = pod.containers().iter().chain(pod.init_containers());
+    let at_its_place = all.map(|other| other.mounts().find(|mount| mount.mount_path == TOKEN_PATH));
+    let Some(mounted) = at_its_place.collect::<Option<Vec<_>>>() else { return };
+    let mut tokens = mounted.into_iter().filter(|mount| mount.name.starts_with(TOKEN_VOLUME));
     if let (Some(token), Some(mounts)) = (tokens.next(), container["volumeMounts"].as_array_mut()) {
         mounts.push(json!({ "name": token.name, "mountPath": TOKEN_PATH, "readOnly": true }));
     }

@@ -127,7 +127,12 @@ pub(super) fn on(pod: &Pod, container: &Container, intent: &Intent, step: &Step)
             "container {name} is not started by the launcher, so nothing sets PR_SET_IO_FLUSHER unless the daemon does; set the container's command and allow the agent"
         ));
     }
-    if intent.limit.is_some() {
+    if intent.limit.is_some() && names::nri_ulimits(name).is_none() {
+        said.push(format!(
+            "container {name} wishes for a memlock limit, and its name is too long for the annotation that asks for one; give it a name of at most 53 characters, or remove {}",
+            names::LIMIT
+        ));
+    } else if intent.limit.is_some() {
         said.push(format!(
             "container {name} wishes for a memlock limit, which only nodes with the NRI plugin ulimit-adjuster honour; with an effective IPC_LOCK it is not needed"
         ));

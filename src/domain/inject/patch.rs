@@ -173,7 +173,7 @@ impl Injection<'_> {
             Some(Limit::Bytes(bytes)) => bytes,
             Some(Limit::Unlimited) => u64::MAX,
         };
-        let key = format!("{}{container}", names::NRI_ULIMITS);
+        let Some(key) = names::nri_ulimits(container) else { return };
         if !self.pod.annotations().contains_key(&key) {
             self.writer.put(&["metadata", "annotations", &key], json!(init::ulimits(bytes)));
             self.record.annotations.push(key);

@@ -51,6 +51,8 @@ pub struct PodSpec {
     /// `false`: the pod lives in a user namespace, where `IPC_LOCK` is inert.
     #[serde(rename = "hostUsers")]
     pub host_users: Option<bool>,
+    /// `false`: no token is mounted by the API server; absent: the account says whether.
+    pub automount_service_account_token: Option<bool>,
     /// `windows` has no capabilities.
     pub os: Option<Os>,
     /// Defaults for the containers.

@@ -4,7 +4,7 @@ mod others;
 mod pods;
 mod resources;
 
-use others::{another_injector, with_token};
+use others::{another_injector, tokens, with_token};
 use pods::pod;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -203,6 +203,20 @@ proptest! {
         let raw = with_token(&raw);
         let after = applied(&raw, &inject(&raw, &settings).unwrap());
         prop_assert_eq!(with_token(&after), after);
+    }
+
+    #[test]
+    fn a_token_that_the_api_server_does_not_mount_everywhere_is_not_for_us(
+        raw in pod(), settings in installations(), forbidden in any::<bool>(),
+    ) {
+        let mut raw = with_token(&raw);
+        if forbidden {
+            raw["spec"]["automountServiceAccountToken"] = json!(false);
+        } else {
+            raw["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap().pop();
+        }
+        let after = applied(&raw, &inject(&raw, &settings).unwrap());
+        prop_assert_eq!(tokens(&after), tokens(&raw));
     }
 
     #[test]

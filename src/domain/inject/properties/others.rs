@@ -25,11 +25,18 @@ pub(super) fn another_injector(pod: &Value) -> Value {
     pod
 }
 
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// How many containers have something mounted where the token belongs.
+pub(super) fn tokens(pod: &Value) -> usize {
+    let all = list(&pod["spec"], "initContainers").iter().chain(list(&pod["spec"], "containers"));
+    all.flat_map(|container| list(container, "volumeMounts")).filter(|mount| mount["mountPath"] == TOKEN).count()
+}
+
 /// The API server's plugin `ServiceAccount`, which runs before the webhooks and after them: a volume with the token, and
 /// a mount of it in every container that has nothing at its place (`mountServiceAccountToken` in
 /// plugin/pkg/admission/serviceaccount/admission.go).
 pub(super) fn with_token(pod: &Value) -> Value {
-    let path = "/var/run/secrets/kubernetes.io/serviceaccount";
     let mut pod = pod.clone();
     let is_token = |name: &&str| name.starts_with("kube-api-access-");
     let standing = list(&pod["spec"], "volumes").iter().filter_map(|volume| volume["name"].as_str()).find(is_token);
@@ -40,8 +47,8 @@ pub(super) fn with_token(pod: &Value) -> Value {
     }
     for kind in ["initContainers", "containers"] {
         for container in pod["spec"].get_mut(kind).and_then(Value::as_array_mut).into_iter().flatten() {
-            if !list(container, "volumeMounts").iter().any(|mount| mount["mountPath"] == path) {
-                let mount = json!({ "name": name, "mountPath": path, "readOnly": true });
+            if !list(container, "volumeMounts").iter().any(|mount| mount["mountPath"] == TOKEN) {
+                let mount = json!({ "name": name, "mountPath": TOKEN, "readOnly": true });
                 entries(container.as_object_mut().unwrap(), "volumeMounts").push(mount);
             }
         }
