@@ -19,7 +19,7 @@ use crate::platform::{
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Address of /livez and /readyz, plain HTTP.
-    #[arg(long, env = "MEMLOCK_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "MEMLOCK_ADMIN_LISTEN", default_value = "[::]:8080")]
     pub admin_listen: SocketAddr,
     /// How often a container that stays as it is gets checked, such as 5m or 1h30m.
     #[arg(long, env = "MEMLOCK_INTERVAL", default_value = "5m", value_parser = interval)]

@@ -10,7 +10,6 @@ use axum::{
     routing::get,
 };
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 
 use super::{
     listen::{self, Limits},
@@ -37,8 +36,7 @@ pub async fn serve(
     pages: Router,
     shutdown: Shutdown,
 ) -> Result<()> {
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: is the port taken?"))?;
+    let listener = listen::bind(address).with_context(|| format!("cannot listen on {address}: is the port taken?"))?;
     let pages = router(readiness, Arc::new(registry)).merge(pages);
     let config = listen::Config { tls: None, limits: LIMITS, metrics: listen::Metrics::default(), drain: DRAIN };
     listen::serve(listener, pages, config, shutdown.token()).await;

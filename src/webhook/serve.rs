@@ -40,10 +40,10 @@ const LIMITS: Limits = Limits {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Address that the API server calls, over TLS.
-    #[arg(long, env = "MEMLOCK_LISTEN", default_value = "0.0.0.0:10250")]
+    #[arg(long, env = "MEMLOCK_LISTEN", default_value = "[::]:10250")]
     pub listen: SocketAddr,
     /// Address of /livez and /readyz, plain HTTP.
-    #[arg(long, env = "MEMLOCK_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "MEMLOCK_ADMIN_LISTEN", default_value = "[::]:8080")]
     pub admin_listen: SocketAddr,
     /// Certificate chain, PEM. Read again when its bytes change.
     #[arg(long, env = "MEMLOCK_TLS_CERT_FILE")]

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Namespace, SYSTEM, eventually, kubectl, nbdkit, opted_in, run, succeed};
+use crate::{
+    cluster::{Namespace, SYSTEM, eventually, kubectl, nbdkit, opted_in, run, succeed},
+    host,
+};
 
 const WEBHOOK: &str = "deployment/memlock-operator-webhook";
 
@@ -112,6 +115,27 @@ fn restarts() -> String {
         let pods = kubectl(&["-n", SYSTEM, "get", "pods", "-l", "app.kubernetes.io/component=webhook", "-o", fields]);
         if pods.split_whitespace().count() == 2 * replicas { Ok(pods) } else { Err(pods) }
     })
+}
+
+#[test]
+fn both_families_of_addresses_are_heard() {
+    let of = "app.kubernetes.io/component=webhook";
+    let id = kubectl(&[
+        "-n",
+        SYSTEM,
+        "get",
+        "pods",
+        "-l",
+        of,
+        "-o",
+        "jsonpath={.items[0].status.containerStatuses[0].containerID}",
+    ]);
+    let pid = host::first_process(id.strip_prefix("containerd://").unwrap()).to_string();
+    for address in ["127.0.0.1", "[::1]"] {
+        let url = format!("http://{address}:8080/readyz");
+        let said = succeed("nsenter", &["-t", &pid, "-n", "curl", "-sgf", "--max-time", "10", &url]);
+        assert_eq!(said.trim(), "ok", "{address}");
+    }
 }
 
 #[test]

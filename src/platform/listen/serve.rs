@@ -68,7 +68,7 @@ pub async fn serve(listener: TcpListener, router: Router, config: Config, stop: 
             _ = sweep.tick() => table.sweep(),
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
-                    if let Some(place) = table.enter(from.ip()) {
+                    if let Some(place) = table.enter(from.ip().to_canonical()) {
                         let tls = config.tls.as_ref().map(|newest| newest.borrow().clone());
                         connections.spawn(connect(stream, place, tls, protocols.clone(), router.clone()));
                     }
