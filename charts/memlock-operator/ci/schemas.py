@@ -14,7 +14,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 FILE = HERE / "schemas.json"
 KUBERNETES = ["v1.30.14", "v1.31.14", "v1.32.13", "v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3", "v1.37.2"]
 PROMETHEUS_OPERATOR = "v0.85.0"
-KINDS = """v1 ConfigMap Namespace Pod Secret Service ServiceAccount
+KINDS = """v1 ConfigMap Namespace Pod ResourceQuota Secret Service ServiceAccount
 apps/v1 Deployment
 policy/v1 PodDisruptionBudget
 networking.k8s.io/v1 NetworkPolicy

@@ -39,6 +39,17 @@ objectSelector:
 {{- end }}
 {{- end -}}
 
+{{- /* What becomes of annotated pods without the webhook: a clause without its full stop. */ -}}
+{{- define "memlock.withoutWebhook" -}}
+{{- if eq .Values.webhook.failurePolicy "Fail" -}}
+annotated pods are refused
+{{- else if .Values.policies.finalState -}}
+annotated pods that do not ask for IPC_LOCK themselves are refused
+{{- else -}}
+annotated pods start without IPC_LOCK
+{{- end -}}
+{{- end -}}
+
 {{- /* Image of the agent: what is not given is the operator's. The operator's digest belongs to its own repository and
 tag, so it is not taken when one of these is another. */ -}}
 {{- define "memlock.agentImage" -}}
