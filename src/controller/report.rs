@@ -106,13 +106,13 @@ impl Report {
     /// The condition that a readiness gate waits for, where the pod has one.
     ///
     /// It latches: a check that could not be made takes no healthy device out of service, but a definite
-    /// failure and a restart do, also one whose `Pending` was never written.
+    /// failure and a restart do, also one whose `Pending` was never written, and so does an end of all checks.
     fn verified(&self, pod: &PodView) -> Option<Said<'_>> {
         if !pod.waits_for_us() {
             return None;
         }
         let stood = pod.condition_of_type(names::LOCK_VERIFIED_CONDITION).is_some_and(|c| c.status == "True")
-            && Status::on(pod).is_some_and(|status| self.status.is_of_the_runs_of(&status));
+            && Status::on(pod).is_some_and(|status| self.status.is_of_runs_of(&status));
         let status = match self.verdict.state {
             State::Locked => true,
             State::Swapped | State::Unlocked | State::Partial | State::Pending => false,

@@ -146,7 +146,7 @@ impl Schedule {
                 Some((uid, step)) => {
                     // It left and came back while it was looked at: of two looks that end, only one finds a seat.
                     if let Some(earlier) = self.looking.insert((key.as_ref().clone(), uid), seat) {
-                        self.checks.free(&earlier, false);
+                        self.checks.free(&earlier, None);
                     }
                     steps.push(step);
                 }
@@ -157,7 +157,7 @@ impl Schedule {
             match self.pods.get_mut(&key).and_then(|entry| entry.write()) {
                 Some((uid, step)) => {
                     if let Some(earlier) = self.writing.insert((key.as_ref().clone(), uid), seat) {
-                        self.writes.free(&earlier, false);
+                        self.writes.free(&earlier, None);
                     }
                     steps.push(step);
                 }

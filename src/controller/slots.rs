@@ -99,13 +99,13 @@ impl Slots {
         Some((turn.key, seat))
     }
 
-    /// Gives a slot back, and says whether its owner hung.
-    pub(super) fn free(&mut self, seat: &Seat, hung: bool) {
+    /// Gives a slot back, and says whether its owner hung; `None`: nobody knows.
+    pub(super) fn free(&mut self, seat: &Seat, hung: impl Into<Option<bool>>) {
         self.running = self.running.saturating_sub(1);
         self.change(&seat.node, |node| {
             let taken = node.taken(seat.routine);
             *taken = taken.saturating_sub(1);
-            node.doubtful = hung;
+            node.doubtful = hung.into().unwrap_or(node.doubtful);
         });
     }
 

@@ -94,15 +94,21 @@ impl Status {
         }
     }
 
-    /// Whether both were said of the same runs of the same containers, of which there is one at least.
-    pub(super) fn is_of_the_runs_of(&self, other: &Self) -> bool {
+    /// Whether each run of a container that this is said of, one at least, is among those of the other; of more than
+    /// can be named, whether they are the same.
+    pub(super) fn is_of_runs_of(&self, other: &Self) -> bool {
         let (a, b) = (self.shown(), other.shown());
         let runs = |status: &Self| ids(status.containers.iter().map(|(name, said)| (name.as_str(), said.id.clone())));
         match (&a.digest, &b.digest) {
             (Some(a), Some(b)) => a.ids == b.ids,
-            (None, None) => !a.containers.is_empty() && runs(&a) == runs(&b),
             (Some(digest), None) => digest.ids == runs(&b),
             (None, Some(digest)) => runs(&a) == digest.ids,
+            (None, None) => {
+                let known = |(name, said): (&String, &ContainerStatus)| {
+                    b.containers.get(name).map(|was| &was.id) == Some(&said.id)
+                };
+                !a.containers.is_empty() && a.containers.iter().all(known)
+            }
         }
     }
 

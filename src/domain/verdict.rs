@@ -252,24 +252,27 @@ fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
         _ => by_mappings(process).unwrap_or(by_counters).min(by_counters),
     };
     // Of mappings that add up to the address space, what is in neither sum is locked.
-    let none_locked = match process.mappings {
+    let locked_kb = match process.mappings {
         Some(Mappings { explained_kb, unexplained_kb, .. }) if counts_more => {
-            explained_kb.saturating_add(unexplained_kb) >= process.size_kb
+            process.size_kb.saturating_sub(explained_kb).saturating_sub(unexplained_kb)
         }
-        _ => process.locked_kb == 0,
+        _ => process.locked_kb,
     };
     let figures = Figures {
-        locked_kb: process.locked_kb,
+        locked_kb,
         unlocked_kb,
         // Shared memory in swap is in no counter of a process.
         swapped_kb: process.swapped_kb.max(process.mappings.map_or(0, |mappings| mappings.swapped_kb)),
         ..Figures::default()
     };
     let who = format!("process {} ({})", process.pid, process.name);
-    let Figures { locked_kb, swapped_kb, .. } = figures;
-    let locked_kb = locked_kb.min(process.size_kb.saturating_sub(process.hugetlb_kb));
-    let (state, reason, message) = if swapped_kb > 0 {
-        let cure = if none_locked { remedy(process) } else { LOCK_EARLY.to_owned() };
+    let swapped_kb = figures.swapped_kb;
+    let untold = counts_more && process.mappings.is_none();
+    let (state, reason, message) = if swapped_kb > 0 && untold {
+        let message = format!("{who} has {swapped_kb} kB in swap now: {LOCK_EARLY}");
+        (State::Swapped, Reason::SwappedOut, message)
+    } else if swapped_kb > 0 {
+        let cure = if locked_kb == 0 { remedy(process) } else { LOCK_EARLY.to_owned() };
         let message = format!("{who} has {swapped_kb} kB in swap now and {locked_kb} kB locked: {cure}");
         (State::Swapped, Reason::SwappedOut, message)
     } else if lockable == 0 && locked_kb == 0 {
@@ -277,13 +280,12 @@ fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
         let message =
             format!("{who} has no memory that could be locked yet: it is just starting, and is looked at again");
         (State::Unknown, Reason::CannotCheck, message)
-    } else if counts_more && process.mappings.is_none() {
+    } else if untold {
         let message = format!(
-            "{who} counts {} kB as locked, which is more than its {locked_kb} kB: a driver counts there what it pins, as VFIO does, so that nothing can be told; let the agent in, which reads the mappings",
-            process.locked_kb
+            "{who} has a VmLck of {locked_kb} kB, more than there is to lock: a driver counts there what it pins, as VFIO does, so that only the mappings tell, and they were not read; let the agent in, recreate the pod if it has an older one, and have the daemon started by memlock-lock unless it is root"
         );
         (State::Unknown, Reason::CannotCheck, message)
-    } else if none_locked {
+    } else if locked_kb == 0 {
         let message = format!("{who} has locked none of its {lockable} kB: {}", remedy(process));
         (State::Unlocked, Reason::NotLocked, message)
     } else if unlocked_kb > 0 {
@@ -299,7 +301,7 @@ fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
     } else {
         (State::Locked, Reason::Locked, format!("{who} has locked all of its {locked_kb} kB; nothing is in swap"))
     };
-    Verdict { state, reason, figures: Some(figures), message }
+    Verdict { state, reason, figures: (!untold).then_some(figures), message }
 }
 
 /// `VmLck` is more than could be locked: VFIO adds to it what it pins for a device (`vfio_lock_acct()` in
