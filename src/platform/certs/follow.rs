@@ -75,10 +75,19 @@ pub struct Follower {
     files: CertificateFiles,
     seen: (Vec<u8>, Vec<u8>),
     served: Pair,
-    /// What is held back, and until when.
-    next: Option<(Pair, Instant)>,
+    next: Option<Next>,
     config: watch::Sender<Arc<ServerConfig>>,
     metrics: ServedMetrics,
+}
+
+/// A pair that is held back.
+#[derive(Debug)]
+struct Next {
+    pair: Pair,
+    /// When its authority is trusted.
+    trusted: Instant,
+    /// When it is served although it is not valid by this node's clock, which may be the one that is wrong.
+    at_last: Instant,
 }
 
 /// A pair that can be served.
@@ -123,16 +132,18 @@ impl Follower {
     pub async fn run(mut self) -> Infallible {
         loop {
             let poll = Instant::now() + POLL;
-            let held = self.next.as_ref().map_or(poll, |(_, until)| *until);
-            tokio::time::sleep_until(poll.min(held)).await;
+            let trusted = self.next.as_ref().map(|next| next.trusted).filter(|trusted| *trusted > Instant::now());
+            tokio::time::sleep_until(trusted.map_or(poll, |trusted| trusted.min(poll))).await;
             self.poll().await;
         }
     }
 
     async fn poll(&mut self) {
         self.read().await;
-        if let Some((pair, _)) = self.next.take_if(|(_, until)| *until <= Instant::now()) {
-            self.serve(pair);
+        let (now, wall) = (Instant::now(), Timestamp::now().as_second());
+        let due = |next: &mut Next| next.trusted <= now && (next.pair.not_before <= wall || next.at_last <= now);
+        if let Some(next) = self.next.take_if(due) {
+            self.serve(next.pair);
         }
     }
 
@@ -152,14 +163,11 @@ impl Follower {
         match parsed {
             Ok(pair) => {
                 self.metrics.kept_out(false);
-                let hold = self.hold(&pair, Timestamp::now());
-                if !hold.is_zero() {
-                    info!(
-                        seconds = hold.as_secs(),
-                        "the new certificate is held back until it is valid and its authority trusted"
-                    );
+                let next = self.hold(pair, Timestamp::now());
+                if next.trusted > Instant::now() || next.pair.not_before > Timestamp::now().as_second() {
+                    info!("the new certificate is held back until it is valid and its authority trusted");
                 }
-                self.next = Some((pair, Instant::now() + hold));
+                self.next = Some(next);
             }
             Err(error) => {
                 self.metrics.rejected();
@@ -176,15 +184,15 @@ impl Follower {
         info!(file = %self.files.certificate.display(), "certificate changed");
     }
 
-    /// Nothing where the API server trusts the signer already; else not beyond a third of what the pair in use has left. One
-    /// that is not valid yet, as the clock of who made it was ahead, waits as long as the one in use is good.
-    fn hold(&self, pair: &Pair, now: Timestamp) -> Duration {
-        let until =
-            |at: i64| Duration::from_secs(u64::try_from(at.saturating_sub(now.as_second())).unwrap_or_default());
-        let left = until(self.served.not_after);
+    /// Until it is trusted, which it is already where its signer is the same, and valid: neither beyond a third of what the
+    /// pair in use has left.
+    fn hold(&self, pair: Pair, now: Timestamp) -> Next {
+        let left = u64::try_from(self.served.not_after.saturating_sub(now.as_second())).unwrap_or_default();
+        let at_most = Duration::from_secs(left) / 3;
         let is_trusted = pair.signer.is_some() && pair.signer == self.served.signer;
-        let trusted = if is_trusted { Duration::ZERO } else { HOLD.min(left / 3) };
-        trusted.max(until(pair.not_before).min(left))
+        let trusted = if is_trusted { Duration::ZERO } else { HOLD.min(at_most) };
+        let now = Instant::now();
+        Next { pair, trusted: now + trusted, at_last: now + at_most }
     }
 
     /// A pair that can be served, and is not over while the one in use is not.

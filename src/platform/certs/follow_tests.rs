@@ -153,17 +153,37 @@ async fn a_pair_of_another_authority_is_held_back_while_the_old_one_is_good() {
     within(served_after("ended", &ended, &now_of(&new)).await, 0, 6, "at once where the old one has expired");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_pair_that_is_not_valid_yet_waits_while_the_old_one_is_good() {
+#[tokio::test]
+async fn a_pair_that_is_not_valid_yet_waits_until_it_is() {
+    let folder = Folder::new("coming");
     let authority = authority();
-    let ahead = |seconds| Timestamp::now() + SignedDuration::from_hours(1) + SignedDuration::from_secs(seconds);
-    let coming = pair_of(&authority, ahead(20), Lives::default());
-    let found = served_after("coming", &now_of(&authority), &coming).await.unwrap_or(Duration::MAX);
-    assert!((Duration::from_secs(14)..=Duration::from_secs(26)).contains(&found), "{found:?}");
-    let short = Lives { certificate: SignedDuration::from_secs(10), ..Lives::default() };
-    let ends = pair_of(&authority, Timestamp::now(), short);
-    let found = served_after("ends", &ends, &pair_of(&authority, ahead(600), Lives::default())).await;
-    assert!(found.is_some_and(|found| found <= Duration::from_secs(16)), "no longer than the old one: {found:?}");
+    let first = now_of(&authority);
+    folder.put(&first.0, &first.1);
+    let (_, mut follower) = follow(folder.0.clone(), metrics()).await;
+    let before = served(&follower);
+    // Leaves are made an hour older than they are.
+    let ahead = SignedDuration::from_hours(1) + SignedDuration::from_secs(2);
+    let coming = pair_of(&authority, Timestamp::now() + ahead, Lives::default());
+    let valid = not_before(&CertificateDer::from_pem_slice(coming.0.as_bytes()).unwrap()).unwrap();
+    folder.put(&coming.0, &coming.1);
+    follower.poll().await;
+    assert_eq!(served(&follower), before);
+    while served(&follower) == before {
+        assert!(Timestamp::now().as_second() <= valid + 30, "it was never served");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        follower.poll().await;
+    }
+    assert!(Timestamp::now().as_second() >= valid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pair_that_is_not_valid_yet_is_served_before_the_old_one_is_over() {
+    let authority = authority();
+    let short = Lives { certificate: SignedDuration::from_secs(60), ..Lives::default() };
+    let coming = pair_of(&authority, Timestamp::now() + SignedDuration::from_hours(3), Lives::default());
+    let found = served_after("ends", &pair_of(&authority, Timestamp::now(), short), &coming).await;
+    let found = found.unwrap_or(Duration::MAX);
+    assert!((Duration::from_secs(14)..=Duration::from_secs(26)).contains(&found), "a third of 60 s: {found:?}");
 }
 
 #[tokio::test(start_paused = true)]
