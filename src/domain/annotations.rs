@@ -64,7 +64,7 @@ pub const ANNOTATIONS: [Annotation; 14] = [
     word(
         names::PROCESS,
         "a process name of up to 15 bytes, as `ps -o comm` shows it",
-        "only processes of this name must be locked; default: every process of the container",
+        "only processes of this name must be locked; default: every process of the container. With `lock-by: agent`, no command and a process namespace that is shared, nothing is locked without it",
     ),
     word(
         names::READINESS_GATE,

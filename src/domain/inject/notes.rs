@@ -143,6 +143,13 @@ pub(super) fn on(pod: &Pod, container: &Container, intent: &Intent, step: &Step)
             "container {name} reads variables with envFrom: an LD_PRELOAD among them is replaced by the agent's; set the container's command, so that the launcher is used instead"
         ));
     }
+    let shared = [pod.spec.share_process_namespace, pod.spec.host_pid].contains(&Some(true));
+    if step.preload && intent.process.is_none() && shared {
+        said.push(format!(
+            "container {name} shares its process namespace, where the preloaded library cannot tell the daemon from its children and locks nothing; name the daemon with {}, or set the container's command",
+            names::PROCESS
+        ));
+    }
     if container.has_exec_probe() {
         said.push(format!(
             "container {name} has an exec probe: each run is charged to the daemon's memory, which cannot be reclaimed while it is locked; leave some MiB of room or use an HTTP, TCP or gRPC probe"

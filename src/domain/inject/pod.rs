@@ -53,6 +53,11 @@ pub struct PodSpec {
     pub host_users: Option<bool>,
     /// `false`: no token is mounted by the API server; absent: the account says whether.
     pub automount_service_account_token: Option<bool>,
+    /// The containers see each other's processes, and none of them is number 1.
+    pub share_process_namespace: Option<bool>,
+    /// They see those of the node.
+    #[serde(rename = "hostPID")]
+    pub host_pid: Option<bool>,
     /// `windows` has no capabilities.
     pub os: Option<Os>,
     /// Defaults for the containers.
