@@ -113,7 +113,7 @@ fn several_daemons_and_a_native_sidecar_are_each_locked() {
 fn calls() -> u64 {
     let metrics = kubectl(&["get", "--raw", "/metrics"]);
     let lines = metrics.lines().filter(|line| line.starts_with("apiserver_admission_webhook_request_total{"));
-    let counts = lines.filter(|line| line.contains("inject.memlock.dev\""));
+    let counts = lines.filter(|line| line.contains("name=\"inject"));
     counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
