@@ -8,11 +8,11 @@ use jiff::SignedDuration;
 use kube::{
     Api, Client, Config, Resource,
     api::ListParams,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde::de::DeserializeOwned;
 
-use super::failure::Failure;
+use super::{failure::Failure, proxy};
 use crate::platform::client::within;
 
 /// For a call that nobody waits longer for, where kubectl would wait for ever.
@@ -96,12 +96,13 @@ impl ConnectArgs {
     async fn config(&self) -> Result<Config, Failure> {
         let options =
             KubeConfigOptions { context: self.context.clone(), cluster: self.cluster.clone(), user: self.user.clone() };
-        let read = match &self.kubeconfig {
-            Some(file) => Kubeconfig::read_from(file),
-            None => Kubeconfig::read(),
-        };
+        let read = self.kubeconfig.as_ref().map_or_else(usual, Kubeconfig::read_from);
+        let mut names_proxy = false;
         let loaded = match read {
-            Ok(file) => Config::from_custom_kubeconfig(file, &options).await,
+            Ok(file) => {
+                names_proxy = proxy::is_named(&file, &options);
+                Config::from_custom_kubeconfig(file, &options).await
+            }
             Err(error) => Err(error),
         };
         let chosen = self.kubeconfig.is_some() || options.context.is_some() || std::env::var_os("KUBECONFIG").is_some();
@@ -113,6 +114,9 @@ impl ConnectArgs {
             (Err(_), Some(server)) => Config::new(address(server)?),
         };
         self.overrule(&mut config)?;
+        if !names_proxy {
+            config.proxy_url = proxy::of_the_environment(&config.cluster_url, |name| std::env::var(name).ok())?;
+        }
         Ok(config)
     }
 
@@ -134,6 +138,14 @@ impl ConnectArgs {
         config.tls_server_name = self.tls_server_name.clone().or(config.tls_server_name.take());
         Ok(())
     }
+}
+
+/// Of the files that `$KUBECONFIG` names those that are there, as for kubectl; else the usual one.
+fn usual() -> Result<Kubeconfig, KubeconfigError> {
+    let named = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let mut files = std::env::split_paths(&named).filter(|file| file.exists()).map(Kubeconfig::read_from);
+    let Some(first) = files.next() else { return Kubeconfig::read() };
+    files.try_fold(first?, |all, next| all.merge(next?))
 }
 
 fn unusable(error: &dyn std::error::Error) -> Failure {

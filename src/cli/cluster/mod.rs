@@ -5,6 +5,7 @@ mod complete;
 mod connect;
 mod explain;
 mod failure;
+mod proxy;
 mod status;
 mod table;
 

@@ -28,16 +28,24 @@ pub(super) fn title(pod: &Pod) -> String {
 
 /// What the installation says, as far as the pod shows it; without a pod, an installation with an agent.
 pub(super) fn settings(injected: Option<&Pod>, level: Level) -> Settings {
-    let image = match injected {
-        None => Some("memlock-operator".to_owned()),
-        Some(pod) => {
-            let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-            let mut ours = containers.filter(|container| container.name == names::INSTALL_CONTAINER);
-            ours.next().and_then(|container| container.image.clone())
-        }
+    let delivered = match injected {
+        None => Some(("memlock-operator".to_owned(), Delivery::InitContainer)),
+        Some(pod) => copied(pod).or_else(|| mounted(pod)),
     };
-    let agent = |image| Agent { image, pull_policy: None, delivery: Delivery::InitContainer };
-    Settings { level, agent: image.map(agent) }
+    let agent = |(image, delivery)| Agent { image, pull_policy: None, delivery };
+    Settings { level, agent: delivered.map(agent) }
+}
+
+fn copied(pod: &Pod) -> Option<(String, Delivery)> {
+    let mut containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    let ours = containers.find(|container| container.name == names::INSTALL_CONTAINER)?;
+    Some((ours.image.clone()?, Delivery::InitContainer))
+}
+
+fn mounted(pod: &Pod) -> Option<(String, Delivery)> {
+    let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let ours = volumes.find(|volume| volume.name == names::AGENT_VOLUME)?;
+    Some((ours.image.as_ref()?.reference.clone()?, Delivery::ImageVolume))
 }
 
 /// The decision on the pod as its author wrote it, and whether it was carried out.
