@@ -135,7 +135,8 @@ fn a_watch_shows_each_change() {
     create(&namespace, "before", &opted_in(), &["--swap"]);
     namespace.state("before", "locked");
     let mut command = Command::new(BINARY);
-    let mut watch = Watch(command.args(["status", "-w", "-n", &namespace.0]).stdout(Stdio::piped()).spawn().unwrap());
+    let words = ["status", "-w", "-n", &namespace.0, "-l", "app in (before,after)"];
+    let mut watch = Watch(command.args(words).stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(watch.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut until = |name: &str, state: &str| {
         let mut seen = Vec::new();
@@ -151,9 +152,12 @@ fn a_watch_shows_each_change() {
     };
     let first = until("before", "Locked");
     assert!(first[0].starts_with("NAME "), "{first:?}");
+    create(&namespace, "other", &opted_in(), &["--swap"]);
+    namespace.state("other", "locked");
     create(&namespace, "after", &opted_in(), &[]);
     let seen = until("after", "Unlocked");
     assert!(seen.iter().all(|line| !line.contains("before")), "nothing of what did not change: {seen:?}");
+    assert!(seen.iter().all(|line| !line.contains("other")), "nor of what was not asked for: {seen:?}");
 }
 
 /// Puts back what a test takes away, and waits until it works again.

@@ -88,7 +88,7 @@ impl ConnectArgs {
         let server = config.cluster_url.authority().map_or_else(|| config.cluster_url.to_string(), ToString::to_string);
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| {
-            Failure::Usage(format!("the kubeconfig cannot be used: {error}; correct the user or the cluster in it"))
+            Failure::InVain(format!("the kubeconfig cannot be used: {error}; correct the user or the cluster in it"))
         })?;
         Ok(Cluster { client, namespace, server, deadline: self.request_timeout.unwrap_or(DEADLINE) })
     }
@@ -153,7 +153,7 @@ fn unusable(error: &dyn std::error::Error) -> Failure {
     if let Some(cause) = error.source().filter(|cause| !said.contains(&cause.to_string())) {
         said = format!("{said}: {cause}");
     }
-    Failure::Usage(format!(
+    Failure::InVain(format!(
         "{said}; name a kubeconfig with --kubeconfig or KUBECONFIG, and a context of it with --context"
     ))
 }

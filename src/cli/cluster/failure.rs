@@ -19,9 +19,12 @@ pub(super) enum Failure {
     /// The server said no.
     #[error("Error from server ({}): {}", reason(.0), .0.message)]
     Server(Box<Status>),
-    /// The server is asked in vain, or what was asked for makes no sense.
+    /// What was asked for makes no sense, whatever the server would say.
     #[error("error: {0}")]
     Usage(String),
+    /// What was asked for cannot be had: it is not there, or the kubeconfig does not lead to it.
+    #[error("error: {0}")]
+    InVain(String),
 }
 
 impl Failure {

@@ -64,6 +64,8 @@ enum Command {
     Complete(CompleteArgs),
 }
 
+/// What clap exits with.
+const WRONG_USAGE: u8 = 2;
 /// As wrong usage: what was asked for cannot be answered.
 const NO_CLUSTER: u8 = 2;
 
@@ -95,7 +97,7 @@ impl Plugin {
         // One thread: a command waits for the server and for little else.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let outcome = runtime
-            .map_err(|error| Failure::Usage(format!("no thread can be had from the system ({error}); try again")));
+            .map_err(|error| Failure::InVain(format!("no thread can be had from the system ({error}); try again")));
         match outcome.and_then(|runtime| runtime.block_on(answer)) {
             Ok(code) => code,
             Err(failure) => {
@@ -103,7 +105,7 @@ impl Plugin {
                 let words = Tone::Bad.paint(&failure.to_string(), self.color.paints(&error));
                 // Nobody is left to be told when standard error is closed.
                 let _ = writeln!(error.lock(), "{words}");
-                otherwise
+                if matches!(failure, Failure::Usage(_)) { ExitCode::from(WRONG_USAGE) } else { otherwise }
             }
         }
     }
@@ -132,6 +134,19 @@ mod tests {
     #[case(&[])]
     fn what_makes_no_sense_is_refused(#[case] words: &[&str]) {
         assert!(Plugin::try_parse_from(["kubectl-memlock"].iter().chain(words)).is_err(), "{words:?}");
+    }
+
+    #[rstest]
+    #[case(&["explain", "svc/x"], WRONG_USAGE)]
+    #[case(&["explain", "a/b/c"], WRONG_USAGE)]
+    #[case(&["status", "-w", "a", "b"], WRONG_USAGE)]
+    #[case(&["status", "--as-group", "g"], WRONG_USAGE)]
+    #[case(&["status", "a"], 1)]
+    #[case(&["check"], NO_CLUSTER)]
+    fn what_only_we_can_tell_makes_no_sense_has_the_same_exit_code(#[case] words: &[&str], #[case] code: u8) {
+        let nobody = ["kubectl-memlock", "--kubeconfig", "/dev/null", "--server", "https://127.0.0.1:1"];
+        let plugin = Plugin::try_parse_from(nobody.iter().chain(words)).unwrap();
+        assert_eq!(plugin.run(), ExitCode::from(code), "{words:?}");
     }
 
     #[rstest]

@@ -33,7 +33,7 @@ pub(super) fn of_the_environment(
         return Ok(None);
     }
     let proxy = if proxy.contains("://") { proxy } else { format!("http://{proxy}") };
-    let wrong = |error| Failure::Usage(format!("HTTPS_PROXY is {proxy:?}, which is no address ({error}); correct it"));
+    let wrong = |error| Failure::InVain(format!("HTTPS_PROXY is {proxy:?}, which is no address ({error}); correct it"));
     proxy.parse().map(Some).map_err(wrong)
 }
 

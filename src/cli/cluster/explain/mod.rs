@@ -68,6 +68,22 @@ impl Page {
             self.line(label, &text);
         }
     }
+
+    /// The answer to a side question; who may not ask it has all the rest explained.
+    fn aside<T: Default>(&mut self, answer: Result<T, Failure>, plural: &str, lost: &str) -> Result<T, Failure> {
+        match answer {
+            Err(failure) if may_not(&failure) => {
+                self.line("warning", &format!("{lost}: {failure}; ask for the right to list {plural}"));
+                Ok(T::default())
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// The right is lacking for this, and not for everything.
+fn may_not(failure: &Failure) -> bool {
+    failure.is_forbidden() && !failure.is_unreachable()
 }
 
 /// Exit code 0: explained; 1: there is nothing of the name.
@@ -82,7 +98,7 @@ pub(super) async fn explain(args: &ExplainArgs, cluster: &Cluster) -> Result<Exi
             asked.container = Some(device.spec.container);
             asked.pod_or_refusal(&mut page, &device.spec.pod).await?;
         }
-        Subject::Workload(kind, name) => asked.workload(&mut page, &subject::read(cluster, kind, &name).await?).await?,
+        Subject::Workload(kind, name) => asked.workload(&mut page, subject::read(cluster, kind, &name).await?).await?,
     }
     let mut out = std::io::stdout().lock();
     // Whoever closed it has seen enough.
@@ -105,11 +121,18 @@ impl Asked<'_> {
             Err(failure) if failure.is_not_found() => failure,
             Err(failure) => return Err(failure),
         };
-        let refusals = refused::all(self.cluster).await?;
+        let refusals = match refused::all(self.cluster).await {
+            Ok(refusals) => refusals,
+            Err(failure) if may_not(&failure) => {
+                let hint = "whether its owner was refused a pod of this name cannot be told without the right to list events; ask for that right";
+                return Err(Failure::InVain(format!("{missing}; {hint}")));
+            }
+            Err(failure) => return Err(failure),
+        };
         let fitting: Vec<&Refusal> = refusals.iter().filter(|refusal| refusal.may_concern(name)).collect();
         if fitting.is_empty() {
             let hint = "no owner was refused a pod of this name either; name the owner to see more: kubectl memlock explain TYPE/NAME";
-            return Err(Failure::Usage(format!("{missing}; {hint}")));
+            return Err(Failure::InVain(format!("{missing}; {hint}")));
         }
         page.head(&format!(
             "Pod {}/{name} does not exist: it was refused when it was to be created",
@@ -139,7 +162,7 @@ impl Asked<'_> {
                 pod.name_any(),
                 names::CONTAINERS
             );
-            return Err(Failure::Usage(sentence));
+            return Err(Failure::InVain(sentence));
         }
         page.lines(verdicts);
         if self.args.live {
@@ -149,7 +172,7 @@ impl Asked<'_> {
         Ok(())
     }
 
-    async fn workload(&self, page: &mut Page, workload: &Workload) -> Result<(), Failure> {
+    async fn workload(&self, page: &mut Page, mut workload: Workload) -> Result<(), Failure> {
         let settings = pod::settings(None, self.level().await);
         for place in kinds::places(&workload.object) {
             page.head(&place.title);
@@ -160,11 +183,19 @@ impl Asked<'_> {
                 Err(error) => page.line("warning", &format!("its pod template cannot be read: {error}")),
             }
         }
-        let refusals = refused::all(self.cluster).await?;
+        let between = subject::between(self.cluster, &workload).await;
+        workload.add(page.aside(
+            between,
+            workload.plural_between(),
+            "its pods, and refusals of them, are not known",
+        )?);
+        let refusals = refused::all(self.cluster).await;
+        let refusals = page.aside(refusals, "events", "whether its pods were refused is not known")?;
         for refusal in refusals.iter().filter(|refusal| workload.owns(&refusal.owner_uid)) {
             page.lines(refusal.in_words(self.now));
         }
-        let pods = subject::pods(self.cluster, workload).await?;
+        let pods = subject::pods(self.cluster, &workload).await;
+        let pods = page.aside(pods, "pods", "its pods are not explained")?;
         for pod in pods.iter().take(MOST_PODS) {
             self.pod(page, pod).await?;
         }
@@ -188,3 +219,7 @@ impl Asked<'_> {
 fn raw(pod: &Pod) -> Value {
     serde_json::json!(pod)
 }
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;

@@ -4,14 +4,18 @@ use super::*;
 
 /// A pod as the API server holds it, injected with an agent and checked, unless it was missed.
 fn pod(annotations: &Value, injected: bool) -> Pod {
+    delivered(annotations, injected.then_some(Delivery::InitContainer))
+}
+
+fn delivered(annotations: &Value, delivery: Option<Delivery>) -> Pod {
     let mut raw = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": "ublk-0", "namespace": "storage", "uid": "u", "annotations": annotations },
         "spec": { "nodeName": "node-1", "containers": [{ "name": "ublk", "image": "i", "command": ["ublk"] }] },
         "status": { "phase": "Running" },
     });
-    if injected {
-        let agent = Agent { image: "operator:1".to_owned(), pull_policy: None, delivery: Delivery::InitContainer };
+    if let Some(delivery) = delivery {
+        let agent = Agent { image: "operator:1".to_owned(), pull_policy: None, delivery };
         let settings = Settings { level: Level::Privileged, agent: Some(agent) };
         let injection = inject::inject(&raw, &settings).unwrap();
         json_patch::patch(&mut raw, &injection.patch).unwrap();
@@ -30,6 +34,15 @@ fn in_text(lines: &[Line]) -> String {
 fn what_was_injected_is_told_from_the_live_object() {
     let annotations = json!({ names::SWAP_DEVICE: "true" });
     insta::assert_snapshot!(in_text(&injected(&pod(&annotations, true), Level::Privileged)));
+}
+
+#[test]
+fn an_agent_is_known_however_it_came() {
+    let annotations = json!({ names::SWAP_DEVICE: "true", names::LOCK_BY: "agent" });
+    for delivery in [Delivery::InitContainer, Delivery::ImageVolume] {
+        let lines = in_text(&injected(&delivered(&annotations, Some(delivery)), Level::Privileged));
+        assert!(lines.contains("LauncherLocks"), "{delivery:?}: {lines}");
+    }
 }
 
 fn outcome(pod: &Pod, level: Level) -> String {

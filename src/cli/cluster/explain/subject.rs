@@ -47,10 +47,17 @@ static KINDS: [Kind; 7] = [
     kind("batch", "CronJob", "cronjobs", &["cronjob", "cronjobs", "cj"]),
 ];
 
-/// Kinds that stand between a workload and its pods.
-static BETWEEN: [&str; 2] = ["ReplicaSet", "Job"];
-
 impl Kind {
+    /// The kind that stands between a workload of this kind and its pods.
+    fn between(&self) -> Option<&'static Self> {
+        let name = match self.name {
+            "Deployment" => "ReplicaSet",
+            "CronJob" => "Job",
+            _ => return None,
+        };
+        KINDS.iter().find(|kind| kind.name == name)
+    }
+
     fn api(&self, cluster: &Cluster) -> Api<DynamicObject> {
         let api_version = if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) };
         let resource = ApiResource {
@@ -90,6 +97,7 @@ pub(super) fn parse(words: &[String]) -> Result<Subject, Failure> {
 #[derive(Debug)]
 pub(super) struct Workload {
     pub(super) object: Value,
+    kind: &'static Kind,
     uids: BTreeSet<String>,
 }
 
@@ -97,23 +105,31 @@ impl Workload {
     pub(super) fn owns(&self, uid: &str) -> bool {
         self.uids.contains(uid)
     }
+
+    /// From now on these stand between it and its pods.
+    pub(super) fn add(&mut self, between: BTreeSet<String>) {
+        self.uids.extend(between);
+    }
+
+    /// What has to be listed before its pods are known.
+    pub(super) fn plural_between(&self) -> &'static str {
+        self.kind.between().map_or("pods", |kind| kind.plural)
+    }
 }
 
-pub(super) async fn read(cluster: &Cluster, kind: &Kind, name: &str) -> Result<Workload, Failure> {
+pub(super) async fn read(cluster: &Cluster, kind: &'static Kind, name: &str) -> Result<Workload, Failure> {
     let mut object = cluster.ask(kind.api(cluster).get(name)).await?;
-    let mut uids: BTreeSet<String> = object.uid().into_iter().collect();
-    for between in KINDS.iter().filter(|between| BETWEEN.contains(&between.name) && between.group == kind.group) {
-        let api = between.api(cluster);
-        let own = cluster.find(&api, ListParams::default(), |_| true).await?;
-        uids.extend(
-            own.iter()
-                .filter(|child| is_owned(child.owner_references(), &uids))
-                .filter_map(ResourceExt::uid)
-                .collect::<Vec<_>>(),
-        );
-    }
+    let uids: BTreeSet<String> = object.uid().into_iter().collect();
     object.metadata.managed_fields = None;
-    Ok(Workload { object: serde_json::json!(object), uids })
+    Ok(Workload { object: serde_json::json!(object), kind, uids })
+}
+
+/// The uids of what stands between it and its pods.
+pub(super) async fn between(cluster: &Cluster, workload: &Workload) -> Result<BTreeSet<String>, Failure> {
+    let Some(kind) = workload.kind.between() else { return Ok(BTreeSet::new()) };
+    let all = cluster.list(&kind.api(cluster), ListParams::default()).await?;
+    let own = all.iter().filter(|child| is_owned(child.owner_references(), &workload.uids));
+    Ok(own.filter_map(ResourceExt::uid).collect())
 }
 
 /// Its pods, by name.
@@ -158,6 +174,19 @@ mod tests {
     fn workloads_by_every_word(#[case] text: &str, #[case] expected: &str) {
         let Subject::Workload(kind, name) = parse(&words(text)).unwrap() else { panic!("{text}") };
         assert_eq!((kind.name, name.as_str()), (expected, "ublk"));
+    }
+
+    #[rstest]
+    #[case("deploy/ublk", Some("replicasets"))]
+    #[case("cj/ublk", Some("jobs"))]
+    #[case("sts/ublk", None)]
+    #[case("ds/ublk", None)]
+    #[case("rs/ublk", None)]
+    #[case("rc/ublk", None)]
+    #[case("job/ublk", None)]
+    fn only_two_kinds_have_their_pods_through_another(#[case] text: &str, #[case] expected: Option<&str>) {
+        let Subject::Workload(kind, _) = parse(&words(text)).unwrap() else { panic!("{text}") };
+        assert_eq!(kind.between().map(|kind| kind.plural), expected);
     }
 
     #[rstest]

@@ -29,6 +29,8 @@ pub(super) struct Scope {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) rows: Vec<Row>,
+    /// The pods may not be read, so that the rows are the `SwapDevices` as they are.
+    pub(super) unread: bool,
     /// What is to be known of it.
     pub(super) notes: Vec<String>,
     /// What was asked for in vain.
@@ -46,6 +48,22 @@ impl Scope {
             None => params,
         }
     }
+
+    /// Where the pods may not be read, and so no labels either.
+    pub(super) fn takes_device(&self, device: &SwapDevice) -> bool {
+        let on_node = self.node.is_none() || device.spec.node == self.node;
+        on_node && (self.pods.is_empty() || self.pods.contains(&device.spec.pod))
+    }
+
+    /// The pods that were named and of which nothing is known.
+    fn unknown(&self, devices: &[SwapDevice]) -> impl Iterator<Item = Failure> {
+        let known = |name: &&String| devices.iter().any(|device| device.spec.pod == **name);
+        self.pods.iter().filter(move |name| !known(name)).map(|name| {
+            Failure::InVain(format!(
+                "no SwapDevice speaks of pod {name}, and whether it is there cannot be told without the right to get pods; see that the name is right, or ask for that right"
+            ))
+        })
+    }
 }
 
 pub(super) async fn collect(cluster: &Cluster, scope: &Scope) -> Result<Found, Failure> {
@@ -62,7 +80,7 @@ pub(super) async fn collect(cluster: &Cluster, scope: &Scope) -> Result<Found, F
             for pod in &pods {
                 let rows = rows_of_pod(pod, &devices);
                 if rows.is_empty() && !scope.pods.is_empty() {
-                    found.failures.push(Failure::Usage(format!(
+                    found.failures.push(Failure::InVain(format!(
                         "pod {} has not opted in, so nothing is checked; annotate its pod template with {}: \"true\"",
                         pod.name_any(),
                         names::SWAP_DEVICE
@@ -73,8 +91,11 @@ pub(super) async fn collect(cluster: &Cluster, scope: &Scope) -> Result<Found, F
         }
         (Err(failure), Some(devices)) if failure.is_forbidden() && scope.selector.is_none() => {
             found.notes.push(format!("warning: {failure}; containers that were not checked yet, or were restarted since, cannot be told from others here"));
-            let on_node = |device: &SwapDevice| scope.node.is_none() || device.spec.node == scope.node;
-            found.rows = join::rows_of_devices(devices.into_iter().filter(on_node).collect());
+            let devices: Vec<SwapDevice> = devices.into_iter().filter(|device| scope.takes_device(device)).collect();
+            // In place of those that were found missing before one was forbidden: each name is told once.
+            found.failures = scope.unknown(&devices).collect();
+            found.rows = join::rows_of_devices(devices);
+            found.unread = true;
         }
         (Err(failure), _) => return Err(failure),
     }
@@ -130,3 +151,7 @@ async fn listed(cluster: &Cluster, scope: &Scope) -> Result<Vec<Pod>, Failure> {
     pods.extend(rest.into_iter().flatten());
     Ok(pods)
 }
+
+#[cfg(test)]
+#[path = "collect_tests.rs"]
+mod tests;

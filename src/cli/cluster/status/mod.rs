@@ -1,6 +1,8 @@
 //! `status`: each container that serves a swap device, and whether its memory is locked.
 
 mod collect;
+#[cfg(test)]
+pub(super) mod fake;
 mod join;
 mod show;
 mod watch;
@@ -111,7 +113,7 @@ pub(super) async fn status(args: &StatusArgs, cluster: &Cluster, color: Color) -
     let failed = !found.failures.is_empty();
     say(&found.failures.iter().map(ToString::to_string).collect::<Vec<_>>());
     if args.watch && open && !failed {
-        watch::watch(cluster, &scope, &found.rows, &mut table).await?;
+        watch::watch(cluster, &scope, &found.rows, found.unread, &mut table).await;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
