@@ -72,9 +72,10 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    /// Whether a look did not end.
-    pub(super) fn hung(&self) -> bool {
-        self.looks.iter().any(|look| look.ended == Ended::Hung)
+    /// Whether a look did not end; `None`: there was none.
+    pub(super) fn hung(&self) -> Option<bool> {
+        let looks = self.looks.iter().filter(|look| look.ended != Ended::Spared);
+        looks.map(|look| look.ended == Ended::Hung).reduce(|any, one| any || one)
     }
 }
 

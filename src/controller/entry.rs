@@ -75,7 +75,7 @@ pub(super) struct Entry {
     wanted: Option<Box<Report>>,
     /// What was written last, until the watch shows it.
     written: Option<Box<Report>>,
-    /// The last reason that an Event told.
+    /// The last reason that an Event told, or that stood before anything was written; empty: none.
     told: Option<&'static str>,
     /// No write before this, after one that failed.
     hold: Option<Instant>,
@@ -260,8 +260,9 @@ impl Entry {
             self.due = None;
             return Some((uid, Step::Clean { key, pod }));
         };
+        // As it was before the first try: a write whose answer was lost stands on the pod, and nobody was told.
         let standing = pod.condition().and_then(|c| c.reason.as_deref());
-        let previous = self.told.or_else(|| known_reason(standing));
+        let previous = Some(*self.told.get_or_insert_with(|| known_reason(standing).unwrap_or_default()));
         Some((uid, Step::Write { key, pod, report, previous }))
     }
 

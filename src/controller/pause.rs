@@ -5,7 +5,26 @@ use std::{
     time::Duration,
 };
 
+use kube::runtime::{utils::Backoff, watcher::DefaultBackoff};
+
 use super::check::Ended;
+
+/// Pauses between the tries of a watch: up to 30 s, and short again when it has gone well for two minutes. kube's own begin
+/// anew at each list, because a watcher says that it begins one before that can fail.
+#[derive(Default)]
+pub(super) struct OfWatch(DefaultBackoff);
+
+impl Iterator for OfWatch {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for OfWatch {
+    fn reset(&mut self) {}
+}
 
 /// Pauses after the first checks of a container: it is looked at when it starts and again
 /// 2, 5, 15 and 60 s later, because daemons lock after they have set up.
@@ -71,6 +90,18 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn a_watch_that_keeps_failing_is_tried_ever_less_often() {
+        let mut pauses = OfWatch::default();
+        let mut last = Duration::ZERO;
+        for _ in 0..10 {
+            last = pauses.next().unwrap();
+            // The watcher says that it begins a list.
+            pauses.reset();
+        }
+        assert!(last >= Duration::from_secs(15), "{last:?}");
+    }
 
     const INTERVAL: Duration = Duration::from_mins(5);
 

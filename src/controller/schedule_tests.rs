@@ -183,6 +183,17 @@ async fn a_pod_that_leaves_and_comes_back_while_it_is_looked_at_keeps_no_slot() 
     assert_eq!(schedule.checks.taken(), 0);
 }
 
+#[test]
+fn a_check_without_a_look_says_nothing_of_the_node() {
+    let hung = |all: &[Ended]| {
+        let looks = all.iter().map(|ended| Look { ended: *ended, left: None }).collect();
+        Checked { looks, ..locked() }.hung()
+    };
+    assert_eq!(hung(&[Ended::Spared]), None);
+    assert_eq!(hung(&[Ended::Spared, Ended::Through]), Some(false));
+    assert_eq!(hung(&[Ended::Through, Ended::Hung]), Some(true));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_check_that_hung_is_not_repeated_soon() {
     let now = Instant::now();
@@ -209,6 +220,27 @@ async fn a_failed_write_is_tried_again_with_back_off() {
     }
     assert_eq!(perform(&mut schedule, locked(), Written::Done, at), "pending");
     assert_eq!(schedule.next_due(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answer_was_lost_is_told_all_the_same() {
+    let now = Instant::now();
+    let mut schedule = schedule_with(pod(&json!({})), now);
+    perform(&mut schedule, unlocked(), Written::Done, now);
+    let Step::Write { key, pod: before, report, previous } = only(schedule.steps(now)) else {
+        panic!("a write is due")
+    };
+    assert_eq!(previous, Some(""));
+    // It stands on the pod, and the watch is quicker than the second try.
+    let standing = pod(&report.patch(&before, jiff::Timestamp::UNIX_EPOCH));
+    schedule.written(&key, before.uid(), Some(report), Written::Failed, now);
+    schedule.observe(Change::Seen(Box::new(standing)), now);
+    let due = schedule.next_due().unwrap();
+    let step = schedule.steps(due).into_iter().find_map(|step| match step {
+        Step::Write { previous, .. } => Some(previous),
+        _ => None,
+    });
+    assert_eq!(step, Some(Some("")), "nobody was told yet");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ use tracing::warn;
 
 use super::{
     namespaces::Namespaces,
+    pause::OfWatch,
     pod_view::{PodKey, PodView},
 };
 
@@ -51,16 +52,18 @@ pub(super) fn watch(client: &Client, namespaces: &[String]) -> impl Stream<Item 
 /// Failures are said and tried again with back-off.
 fn watch_one(pods: Api<DeserializeGuard<PodView>>) -> impl Stream<Item = Change> + Send + 'static {
     let mut listed = HashSet::new();
-    watcher::watcher(pods, watcher::Config::default().page_size(PAGE)).default_backoff().filter_map(move |event| {
-        let change = match event {
-            Ok(event) => translate(event, &mut listed),
-            Err(error) => {
-                warn!(error = error.to_string(), "the watch of pods failed; trying again");
-                None
-            }
-        };
-        async move { change }
-    })
+    watcher::watcher(pods, watcher::Config::default().page_size(PAGE)).backoff(OfWatch::default()).filter_map(
+        move |event| {
+            let change = match event {
+                Ok(event) => translate(event, &mut listed),
+                Err(error) => {
+                    warn!(error = error.to_string(), "the watch of pods failed; trying again");
+                    None
+                }
+            };
+            async move { change }
+        },
+    )
 }
 
 fn translate(event: Event<DeserializeGuard<PodView>>, listed: &mut HashSet<PodKey>) -> Option<Change> {

@@ -207,8 +207,10 @@ pub fn judge(facts: &Facts, wanted: &Wanted) -> Verdict {
         node_swap: surroundings::node_swap(facts),
         memory: facts.memory,
     };
+    // What nobody could tell is not 0.
+    let told = judged.iter().any(|verdict| verdict.figures.is_some());
     let alike = judged.iter().filter(|verdict| verdict.state == worst.state).count();
-    let mut verdict = Verdict { figures: Some(figures), ..worst.clone() };
+    let mut verdict = Verdict { figures: told.then_some(figures), ..worst.clone() };
     if judged.len() > 1 {
         verdict.message = format!("{alike} of {} processes {}: {}", judged.len(), verdict.state.label(), worst.message);
     }

@@ -79,6 +79,13 @@ fn judging_one_process(#[case] spoil: fn(&mut Process), #[case] state: State, #[
 }
 
 #[test]
+fn what_nobody_could_tell_is_not_zero() {
+    let mut process = daemon();
+    pinning(&mut process, 0, None);
+    assert_eq!(judge(&facts(vec![process]), &Wanted::default()).figures, None);
+}
+
+#[test]
 fn a_container_is_as_bad_as_its_worst_process() {
     let child = Process { pid: 9, name: "worker".into(), locked_kb: 0, ..daemon() };
     let both = facts(vec![daemon(), child]);

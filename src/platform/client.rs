@@ -10,6 +10,8 @@ use super::lease::Leadership;
 
 /// Deadline of an ordinary call.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest time that a connection may be silent while something is read from it.
+const SILENCE: Duration = Duration::from_mins(5);
 
 const NOT_BUILT: &str = "the API client cannot be built from the configuration";
 
@@ -67,6 +69,10 @@ async fn config() -> Result<Config> {
         .context("found neither a service account nor a kubeconfig; run in a cluster or set KUBECONFIG")?;
     // kube repeats 429 and 5xx for minutes on its own; our callers have their own back-off.
     config.default_retry = false;
+    // Of a server that died without a word nobody else tells a list or the opening of a watch. A watch that is open has
+    // something to read each minute, and every other call a deadline of its own.
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
     Ok(config)
 }
 

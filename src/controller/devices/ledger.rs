@@ -71,6 +71,8 @@ pub(super) struct Ledger {
     /// Lists still to come before it is known what stands, and anything is written.
     unlisted: usize,
     listed: HashSet<Option<String>>,
+    /// All pods are known. Before, what none of them claims may be claimed yet.
+    pods_listed: bool,
 }
 
 #[derive(Default)]
@@ -101,6 +103,7 @@ impl Ledger {
             under_way: 0,
             unlisted: watches,
             listed: HashSet::new(),
+            pods_listed: false,
         }
     }
 
@@ -149,14 +152,21 @@ impl Ledger {
 
     /// There is to be no object.
     fn unchoose(&mut self, name: &DeviceName, at: Instant) {
-        if let Some(entry) = self.entries.get_mut(name) {
-            (entry.chosen, entry.said) = (None, None);
-            self.touch(name, at);
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        (entry.chosen, entry.said) = (None, None);
+        if entry.busy || entry.standing.is_some() {
+            return self.touch(name, at);
         }
+        // Not left to its time, which never comes while a list is missing.
+        if let Some(due) = entry.due {
+            self.due.remove(&(due, name.clone()));
+        }
+        self.entries.remove(name);
     }
 
     /// These are all pods that concern us.
     pub(super) fn pods_are(&mut self, left: &HashSet<PodKey>, now: Instant) {
+        self.pods_listed = true;
         let pods = self.entries.iter().filter_map(|(name, entry)| {
             let pod = entry.chosen.as_ref()?.pod.to_string();
             Some(PodKey { namespace: name.namespace.to_string(), name: pod })
@@ -231,6 +241,10 @@ impl Ledger {
             let Some((_, name)) = self.due.pop_first() else { break };
             let Some(entry) = self.entries.get_mut(&name) else { continue };
             entry.due = None;
+            if !self.pods_listed && entry.chosen.is_none() && entry.standing.is_some() {
+                self.touch(&name, now + COLLECTION);
+                continue;
+            }
             match entry.decide(&name, now, time) {
                 Decision::Make(step) => {
                     entry.busy = true;

@@ -19,6 +19,7 @@ impl Cluster {
     fn new() -> Self {
         let mut ledger = Ledger::new(INTERVAL, 1);
         ledger.seen(Seen::Listed(None, HashSet::new()), Instant::now());
+        ledger.pods_are(&HashSet::new(), Instant::now());
         Self { ledger, objects: HashMap::new(), version: 1, now: Instant::now(), calls: Vec::new() }
     }
 
@@ -180,6 +181,15 @@ fn nothing_is_written_before_it_is_known_what_stands() {
 }
 
 #[test]
+fn pods_that_come_and_go_while_a_list_is_missing_leave_nothing() {
+    let mut ledger = Ledger::new(INTERVAL, 1);
+    let now = Instant::now();
+    ledger.pod(waiting("p"), now);
+    ledger.gone(&PodKey { namespace: "n".into(), name: "p".into() }, now);
+    assert!(ledger.entries.is_empty() && ledger.due.is_empty());
+}
+
+#[test]
 fn a_list_speaks_of_its_namespace_alone() {
     let mut cluster = locked();
     cluster.later(PATIENCE);
@@ -316,6 +326,9 @@ fn the_garbage_collector_goes_before_us() {
     cluster.later(COLLECTION);
     assert_eq!(cluster.calls(), ["delete p.c"]);
     let mut left_over = locked().restarted();
+    left_over.later(COLLECTION * 3);
+    assert_eq!(left_over.calls(), [""; 0], "the pods are not listed yet, and may be there");
+    left_over.ledger.pods_are(&HashSet::new(), left_over.now);
     left_over.later(COLLECTION);
     assert_eq!(left_over.calls(), ["delete p.c"]);
 }

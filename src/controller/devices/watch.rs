@@ -14,7 +14,7 @@ use kube::{
 use tracing::{info, warn};
 
 use super::{DeviceName, content::Standing, ledger::Seen};
-use crate::api::SwapDevice;
+use crate::{api::SwapDevice, controller::pause::OfWatch};
 
 /// Watches these namespaces, or where none is named the whole cluster, until dropped.
 pub(super) fn watch(client: &Client, namespaces: &[String]) -> impl Stream<Item = Seen> + Send + 'static + use<> {
@@ -37,10 +37,11 @@ fn watch_one(
 ) -> impl Stream<Item = Seen> + Send + 'static {
     let mut listed = HashSet::new();
     let mut failing = false;
-    watcher::watcher(devices, watcher::Config::default()).default_backoff().filter_map(move |event| {
+    watcher::watcher(devices, watcher::Config::default()).backoff(OfWatch::default()).filter_map(move |event| {
         let seen = match event {
             Ok(event) => {
-                if std::mem::take(&mut failing) {
+                // That a list begins says nothing yet.
+                if !matches!(event, Event::Init) && std::mem::take(&mut failing) {
                     info!("SwapDevices are watched again");
                 }
                 translate(event, &mut listed, namespace.as_ref())
