@@ -147,18 +147,18 @@ impl Engine {
     }
 
     /// Logs each decision once, and tells an Event where the reason changed.
-    async fn announce(&self, key: &PodKey, pod: &PodView, report: &Report, previous: Option<&str>) {
+    async fn announce(&self, key: &PodKey, pod: &PodView, report: &Report, previous: &str) {
         let verdict = &report.verdict;
         info!(
             namespace = key.namespace,
             pod = key.name,
             state = verdict.label(),
             reason = verdict.reason.as_str(),
-            previous = previous.unwrap_or_default(),
+            previous,
             message = verdict.message,
         );
         // A restart that ends as it was before is no news: crash loops would fill the list.
-        if verdict.state != State::Pending && previous != Some(verdict.reason.as_str()) {
+        if verdict.state != State::Pending && previous != verdict.reason.as_str() {
             self.events.tell(pod, verdict).await;
         }
     }

@@ -262,7 +262,7 @@ impl Entry {
         };
         // As it was before the first try: a write whose answer was lost stands on the pod, and nobody was told.
         let standing = pod.condition().and_then(|c| c.reason.as_deref());
-        let previous = Some(*self.told.get_or_insert_with(|| known_reason(standing).unwrap_or_default()));
+        let previous = *self.told.get_or_insert_with(|| known_reason(standing).unwrap_or_default());
         Some((uid, Step::Write { key, pod, report, previous }))
     }
 

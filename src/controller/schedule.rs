@@ -37,7 +37,7 @@ pub(super) enum Step {
     /// Look into these containers.
     Check { key: PodKey, uid: String, targets: Vec<Target>, before: Vec<Before> },
     /// Write this.
-    Write { key: PodKey, pod: Box<PodView>, report: Box<Report>, previous: Option<&'static str> },
+    Write { key: PodKey, pod: Box<PodView>, report: Box<Report>, previous: &'static str },
     /// Take our marks off.
     Clean { key: PodKey, pod: Box<PodView> },
 }
@@ -53,6 +53,16 @@ pub(super) enum Written {
     Failed,
 }
 
+type Seats = BTreeMap<(PodKey, String), Seat>;
+
+/// Notes who has the seat. Of a pod that left and came back meanwhile the one before is given up: two will end, and only
+/// one of them finds a seat.
+fn hold(slots: &mut Slots, seats: &mut Seats, by: (PodKey, String), seat: Seat) {
+    if let Some(earlier) = seats.insert(by, seat) {
+        slots.free(&earlier, None);
+    }
+}
+
 /// All pods of interest.
 pub(super) struct Schedule {
     interval: Duration,
@@ -64,9 +74,9 @@ pub(super) struct Schedule {
     checks: Slots,
     writes: Slots,
     /// Which slot each check holds, by pod and uid. They outlive entries: a pod may go while it is looked at.
-    looking: BTreeMap<(PodKey, String), Seat>,
+    looking: Seats,
     /// The same of each write.
-    writing: BTreeMap<(PodKey, String), Seat>,
+    writing: Seats,
     /// The one node of all writes.
     anywhere: Arc<str>,
     states: HashMap<State, i64>,
@@ -144,10 +154,7 @@ impl Schedule {
         while let Some((key, seat)) = self.checks.take() {
             match self.pods.get_mut(&key).and_then(|entry| entry.check(now)) {
                 Some((uid, step)) => {
-                    // It left and came back while it was looked at: of two looks that end, only one finds a seat.
-                    if let Some(earlier) = self.looking.insert((key.as_ref().clone(), uid), seat) {
-                        self.checks.free(&earlier, None);
-                    }
+                    hold(&mut self.checks, &mut self.looking, (key.as_ref().clone(), uid), seat);
                     steps.push(step);
                 }
                 None => self.checks.free(&seat, false),
@@ -156,9 +163,7 @@ impl Schedule {
         while let Some((key, seat)) = self.writes.take() {
             match self.pods.get_mut(&key).and_then(|entry| entry.write()) {
                 Some((uid, step)) => {
-                    if let Some(earlier) = self.writing.insert((key.as_ref().clone(), uid), seat) {
-                        self.writes.free(&earlier, None);
-                    }
+                    hold(&mut self.writes, &mut self.writing, (key.as_ref().clone(), uid), seat);
                     steps.push(step);
                 }
                 None => self.writes.free(&seat, false),

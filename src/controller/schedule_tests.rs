@@ -230,7 +230,7 @@ async fn a_write_whose_answer_was_lost_is_told_all_the_same() {
     let Step::Write { key, pod: before, report, previous } = only(schedule.steps(now)) else {
         panic!("a write is due")
     };
-    assert_eq!(previous, Some(""));
+    assert_eq!(previous, "");
     // It stands on the pod, and the watch is quicker than the second try.
     let standing = pod(&report.patch(&before, jiff::Timestamp::UNIX_EPOCH));
     schedule.written(&key, before.uid(), Some(report), Written::Failed, now);
@@ -240,7 +240,7 @@ async fn a_write_whose_answer_was_lost_is_told_all_the_same() {
         Step::Write { previous, .. } => Some(previous),
         _ => None,
     });
-    assert_eq!(step, Some(Some("")), "nobody was told yet");
+    assert_eq!(step, Some(""), "nobody was told yet");
 }
 
 #[tokio::test(start_paused = true)]

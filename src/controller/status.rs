@@ -98,18 +98,18 @@ impl Status {
     /// can be named, whether they are the same.
     pub(super) fn is_of_runs_of(&self, other: &Self) -> bool {
         let (a, b) = (self.shown(), other.shown());
-        let runs = |status: &Self| ids(status.containers.iter().map(|(name, said)| (name.as_str(), said.id.clone())));
-        match (&a.digest, &b.digest) {
-            (Some(a), Some(b)) => a.ids == b.ids,
-            (Some(digest), None) => digest.ids == runs(&b),
-            (None, Some(digest)) => runs(&a) == digest.ids,
-            (None, None) => {
-                let known = |(name, said): (&String, &ContainerStatus)| {
-                    b.containers.get(name).map(|was| &was.id) == Some(&said.id)
-                };
-                !a.containers.is_empty() && a.containers.iter().all(known)
-            }
+        if a.digest.is_some() || b.digest.is_some() {
+            return a.runs() == b.runs();
         }
+        let known =
+            |(name, said): (&String, &ContainerStatus)| b.containers.get(name).is_some_and(|was| was.id == said.id);
+        !a.containers.is_empty() && a.containers.iter().all(known)
+    }
+
+    /// The names and ids of all, as a digest.
+    fn runs(&self) -> String {
+        let named = || ids(self.containers.iter().map(|(name, said)| (name.as_str(), said.id.clone())));
+        self.digest.as_ref().map_or_else(named, |digest| digest.ids.clone())
     }
 
     /// Whether it says that this run of the container was locked; `all`: whether the pod is said to be.
@@ -165,7 +165,7 @@ impl Status {
         }
         let left = self.containers.iter().filter_map(|(name, said)| Some((name.clone(), said.left?))).collect();
         let mut digest = Digest {
-            ids: ids(self.containers.iter().map(|(name, said)| (name.as_str(), said.id.clone()))),
+            ids: self.runs(),
             states: ids(self.containers.iter().map(|(name, said)| (name.as_str(), said.state.clone()))),
             sizes: self.containers.values().fold(Sizes::default(), |sum, said| sum.and(said.sizes)),
             left,

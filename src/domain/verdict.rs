@@ -249,16 +249,12 @@ fn judge_process(process: &Process, unlockable_kb: u64) -> Verdict {
     let lockable = process.size_kb.saturating_sub(process.hugetlb_kb).saturating_sub(unlockable_kb);
     let by_counters = lockable.saturating_sub(process.locked_kb);
     let counts_more = counts_more_than_locks(process);
-    let unlocked_kb = match process.mappings {
-        Some(mappings) if counts_more => mappings.unexplained_kb,
-        _ => by_mappings(process).unwrap_or(by_counters).min(by_counters),
-    };
-    // Of mappings that add up to the address space, what is in neither sum is locked.
-    let locked_kb = match process.mappings {
+    let (locked_kb, unlocked_kb) = match process.mappings {
+        // Of mappings that add up to the address space, what is in neither sum is locked.
         Some(Mappings { explained_kb, unexplained_kb, .. }) if counts_more => {
-            process.size_kb.saturating_sub(explained_kb).saturating_sub(unexplained_kb)
+            (process.size_kb.saturating_sub(explained_kb).saturating_sub(unexplained_kb), unexplained_kb)
         }
-        _ => process.locked_kb,
+        _ => (process.locked_kb, by_mappings(process).unwrap_or(by_counters).min(by_counters)),
     };
     let figures = Figures {
         locked_kb,

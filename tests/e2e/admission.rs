@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{Namespace, SYSTEM, eventually, kubectl, nbdkit, opted_in, run, succeed},
+    cluster::{Namespace, SYSTEM, eventually, kubectl, nbdkit, opted_in, run, running_id, succeed},
     host,
 };
 
@@ -120,17 +120,8 @@ fn restarts() -> String {
 #[test]
 fn both_families_of_addresses_are_heard() {
     let of = "app.kubernetes.io/component=webhook";
-    let id = kubectl(&[
-        "-n",
-        SYSTEM,
-        "get",
-        "pods",
-        "-l",
-        of,
-        "-o",
-        "jsonpath={.items[0].status.containerStatuses[0].containerID}",
-    ]);
-    let pid = host::first_process(id.strip_prefix("containerd://").unwrap()).to_string();
+    let pods: Value = serde_json::from_str(&kubectl(&["-n", SYSTEM, "get", "pods", "-l", of, "-o", "json"])).unwrap();
+    let pid = host::first_process(&running_id(&pods["items"][0]).unwrap()).to_string();
     for address in ["127.0.0.1", "[::1]"] {
         let url = format!("http://{address}:8080/readyz");
         let said = succeed("nsenter", &["-t", &pid, "-n", "curl", "-sgf", "--max-time", "10", &url]);

@@ -241,11 +241,7 @@ impl Ledger {
             let Some((_, name)) = self.due.pop_first() else { break };
             let Some(entry) = self.entries.get_mut(&name) else { continue };
             entry.due = None;
-            if !self.pods_listed && entry.chosen.is_none() && entry.standing.is_some() {
-                self.touch(&name, now + COLLECTION);
-                continue;
-            }
-            match entry.decide(&name, now, time) {
+            match entry.decide(&name, self.pods_listed, now, time) {
                 Decision::Make(step) => {
                     entry.busy = true;
                     self.under_way += 1;
@@ -346,7 +342,7 @@ impl Entry {
         changed
     }
 
-    fn decide(&mut self, name: &DeviceName, now: Instant, time: Timestamp) -> Decision {
+    fn decide(&mut self, name: &DeviceName, pods_listed: bool, now: Instant, time: Timestamp) -> Decision {
         if self.busy {
             return Decision::Nothing;
         }
@@ -359,6 +355,7 @@ impl Entry {
         };
         match (&self.chosen, &self.said, &self.standing) {
             (None, _, None) => Decision::Forget,
+            (None, _, Some(_)) if !pods_listed => Decision::Wait(now + COLLECTION),
             (None, _, Some(standing)) => Decision::Make(Step::Delete(name.clone(), standing.uid.clone())),
             (Some(chosen), _, Some(standing)) if foreign(standing, chosen) => {
                 Decision::Make(Step::Delete(name.clone(), standing.uid.clone()))

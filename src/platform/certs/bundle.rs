@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::{certificate::Validity, extensions::ParsedExtension};
 
 /// Most authorities that are trusted: the one in use and those whose leaves may still be served. Without a limit a
 /// clock that jumps could let the list grow.
@@ -59,12 +59,16 @@ impl Bundle {
 
 /// End of a certificate, in seconds of Unix time.
 pub(super) fn not_after(der: &CertificateDer<'_>) -> Option<i64> {
-    x509_parser::parse_x509_certificate(der).ok().map(|(_, parsed)| parsed.validity().not_after.timestamp())
+    validity(der).map(|validity| validity.not_after.timestamp())
 }
 
 /// In Unix time.
 pub(super) fn not_before(der: &CertificateDer<'_>) -> Option<i64> {
-    x509_parser::parse_x509_certificate(der).ok().map(|(_, parsed)| parsed.validity().not_before.timestamp())
+    validity(der).map(|validity| validity.not_before.timestamp())
+}
+
+fn validity(der: &CertificateDer<'_>) -> Option<Validity> {
+    x509_parser::parse_x509_certificate(der).ok().map(|(_, parsed)| parsed.validity().clone())
 }
 
 /// Name and key of who signed a certificate; `None` where it does not say which key that was.

@@ -250,8 +250,8 @@ impl Publisher {
     /// need not name one, and that each entry trusts any is all there is to see.
     fn look(&mut self, live: &[MutatingWebhook], bundle: &Bundle) {
         let newest = bundle.newest().filter(|_| is_out(live, bundle));
-        let trusts_any = !live.is_empty() && live.iter().all(|entry| !trusted(entry).is_empty());
-        self.metrics.trusted(newest.is_some() || bundle.is_empty() && trusts_any);
+        let trusts_any = || !live.is_empty() && live.iter().all(|entry| !trusted(entry).is_empty());
+        self.metrics.trusted(newest.is_some() || bundle.is_empty() && trusts_any());
         self.out = newest.map(|newest| match self.out.take() {
             Some((known, since)) if known == *newest => (known, since),
             _ => (newest.clone(), Instant::now()),

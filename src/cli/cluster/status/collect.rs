@@ -49,10 +49,14 @@ impl Scope {
         }
     }
 
+    /// Whether what runs on this node is shown.
+    pub(super) fn is_on(&self, node: Option<&String>) -> bool {
+        self.node.is_none() || self.node.as_ref() == node
+    }
+
     /// Where the pods may not be read, and so no labels either.
     pub(super) fn takes_device(&self, device: &SwapDevice) -> bool {
-        let on_node = self.node.is_none() || device.spec.node == self.node;
-        on_node && (self.pods.is_empty() || self.pods.contains(&device.spec.pod))
+        self.is_on(device.spec.node.as_ref()) && (self.pods.is_empty() || self.pods.contains(&device.spec.pod))
     }
 
     /// The pods that were named and of which nothing is known.

@@ -126,8 +126,7 @@ async fn found(cluster: &Cluster, scope: &Scope, (namespace, name): &Key) -> Res
 
 impl Scope {
     fn takes(&self, pod: &Pod) -> bool {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
-        self.node.is_none() || self.node.as_ref() == node
+        self.is_on(pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()))
     }
 
     /// This pod, if it has the labels: only the API server can tell.
