@@ -6,6 +6,7 @@ mod init;
 mod notes;
 mod patch;
 mod pod;
+mod reading;
 mod record;
 mod row;
 mod settings;
