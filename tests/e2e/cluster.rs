@@ -186,9 +186,14 @@ pub fn running_id(pod: &Value) -> Option<String> {
     status["containerID"].as_str()?.rsplit("://").next().map(str::to_owned)
 }
 
-/// Of all controllers: those that wait say nothing of pods.
+/// Of all controllers: those that wait say nothing of pods. One that just ends may be gone between kubectl's list and its log.
 pub fn controller_log() -> String {
-    kubectl(&["-n", SYSTEM, "logs", "-l", "app.kubernetes.io/component=controller", "--tail=-1"])
+    eventually("the logs of all controllers", || {
+        let of = "app.kubernetes.io/component=controller";
+        let output = run("kubectl", &["-n", SYSTEM, "logs", "-l", of, "--tail=-1"]);
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
+    })
 }
 
 /// Identity of the controller that leads: its pod's name, `_`, and a number.
